@@ -16,6 +16,10 @@ const (
 	AssumedRole        // a session of a role
 	FederatedUser      // a session of sts:GetFederationToken
 	Service            // an AWS service, such as lambda.amazonaws.com
+	// Identity is somebody for whom an identity provider vouches, who has no
+	// credentials yet: the caller of sts:AssumeRoleWithWebIdentity and WithSAML.
+	// Session.Federated names the provider.
+	Identity
 )
 
 // Principal is who makes a request.
@@ -85,6 +89,12 @@ type Scope struct {
 	Request   Request
 }
 
+// NewScope returns the scope of a request by p, whose account is the one that
+// is meant.
+func NewScope(p Principal, region string, r Request) Scope {
+	return Scope{Account: p.Account, Region: region, Principal: p, Request: r}
+}
+
 // ServiceScope returns the scope of a call that an AWS service makes on its own,
 // such as S3 (s3.amazonaws.com) invoking a function for a bucket. source is the
 // ARN of the resource for which it calls, and may be empty.
@@ -108,6 +118,9 @@ type Access struct {
 	Context map[string][]string
 	// Policy is the resource's own policy as JSON; empty if it has none.
 	Policy string
+	// Strict says that the resource's policy must allow the access, and that
+	// identity policies alone don't: the trust policy of a role, a KMS key's policy.
+	Strict bool
 	// ACL says that something other than a policy already grants this access to
 	// the caller: an S3 access control list. An explicit deny still wins.
 	ACL bool
