@@ -1,0 +1,4 @@
+package wire
+
+type planCache struct{}
+type routerCache struct{}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// allowList is one file of the services folder: which model a package is made
+// of and which of its operations get structs.
+type allowList struct {
+	pkg        string
+	model      string
+	all        bool
+	operations map[string]bool
+	maxRequest string
+}
+
+// readAllowList reads lines of "model <file>", "all", "max-request <bytes>" or
+// an operation's name; # begins a comment.
+func readAllowList(path string) (*allowList, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &allowList{pkg: strings.TrimSuffix(filepath.Base(path), ".txt"), operations: map[string]bool{}}
+	for line := range strings.Lines(string(b)) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "model" && len(words) == 2:
+			a.model = words[1]
+		case words[0] == "max-request" && len(words) == 2:
+			a.maxRequest = words[1]
+		case len(words) == 1 && words[0] == "all":
+			a.all = true
+		case len(words) == 1:
+			a.operations[words[0]] = true
+		default:
+			return nil, fmt.Errorf("%s: cannot read %q", path, line)
+		}
+	}
+	if a.model == "" {
+		a.model = a.pkg
+	}
+	return a, nil
+}
+
+func (a *allowList) allows(op string) bool { return a.all || a.operations[op] }
+
+func (a *allowList) check(m *model) error {
+	for op := range a.operations {
+		if _, ok := m.Operations.by[op]; !ok {
+			return fmt.Errorf("%s has no operation %s", a.model, op)
+		}
+	}
+	return nil
+}
