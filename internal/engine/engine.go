@@ -1,0 +1,163 @@
+// Package engine runs containers: processes with a root of their own, limits
+// that limit, walls that hold, a network, logs and an exit that is told. It is
+// neutral: a driver does the work (internal/engine/embedded: Linux, no
+// daemon), and enginetest is the suite that every driver passes.
+//
+// A container's life:
+//
+//	Create -> created -> Start -> running <-> frozen
+//	                                 |
+//	                     exits, is signalled, or runs out of memory
+//	                                 v
+//	                              exited -> Remove -> gone
+//
+// Create makes everything but the process, so a caller can Listen inside the
+// container's network before its program runs. An exited container keeps its
+// exit and its logs until Remove, whatever happens to the caller's process.
+//
+// Not built yet: images (EnsureImage answers ErrUnsupported), several
+// containers in one network, published ports, pseudo-terminals.
+package engine
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+)
+
+// The errors that callers tell apart; drivers wrap them.
+var (
+	// ErrNotFound: no container has that id (never made, or removed).
+	ErrNotFound = errors.New("no such container")
+	// ErrExists: Create with an id that is in use.
+	ErrExists = errors.New("container exists")
+	// ErrState: the container's state does not allow it, such as Start of
+	// a running one or Attach to one that has exited.
+	ErrState = errors.New("not possible in the container's state")
+	// ErrUnsupported: this driver, or this machine, cannot do it. The text
+	// says what is lacking.
+	ErrUnsupported = errors.New("not supported")
+	// ErrInvalid: the specification makes no sense; the text says why.
+	ErrInvalid = errors.New("invalid specification")
+)
+
+// ID names a container: 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-', the first
+// a letter or digit.
+type ID string
+
+// Engine runs containers. All methods are safe for concurrent use. A ctx that
+// ends stops the waiting, not what has been asked for.
+type Engine interface {
+	// Info says what the driver can do on this machine, and how to mend
+	// what it cannot.
+	Info(ctx context.Context) (Capabilities, error)
+	// EnsureImage has an image ready on this machine.
+	EnsureImage(ctx context.Context, ref string, auth Auth) (Image, error)
+
+	// Create makes a container that is ready to start. Errors: ErrExists,
+	// ErrInvalid, ErrUnsupported.
+	Create(ctx context.Context, spec Spec) (ID, error)
+	// Start runs the command. It returns once the program has been
+	// executed, or with the reason why it could not be (a *StartError when
+	// the fault is the command's: not found, not executable).
+	Start(ctx context.Context, id ID) error
+	// Signal sends a signal to the container's first process. To a frozen
+	// container SIGKILL comes through, the others when it thaws.
+	Signal(ctx context.Context, id ID, sig syscall.Signal) error
+	// Wait returns the exit, waiting for it where need be.
+	Wait(ctx context.Context, id ID) (Exit, error)
+	// Remove kills what runs and forgets the container: its exit, its logs,
+	// its listeners. Removing what is not there is no error.
+	Remove(ctx context.Context, id ID) error
+
+	// Update changes the limits of a container that is created, running or
+	// frozen. Its Limits replace the old ones whole.
+	Update(ctx context.Context, id ID, limits Limits) error
+	// Freeze stops every process of the container where it stands, or lets
+	// them go on. It returns once that is so. It is idempotent.
+	Freeze(ctx context.Context, id ID, frozen bool) error
+	// Attach mounts into a running (or created) container.
+	Attach(ctx context.Context, id ID, mount Mount) error
+
+	// Listen opens a listening stream socket inside the container's
+	// network: "tcp", "tcp4" or "tcp6" and an address such as
+	// "127.0.0.1:9001". Whoever connects is in that container. The listener
+	// ends with the container's removal, and lives in this process: after a
+	// restart, Listen again.
+	Listen(ctx context.Context, id ID, network, address string) (net.Listener, error)
+	// ListenPacket is Listen for "udp", "udp4" and "udp6".
+	ListenPacket(ctx context.Context, id ID, network, address string) (net.PacketConn, error)
+
+	// Exec runs one more program in a running container and waits for it.
+	// When ctx ends, the program is killed.
+	Exec(ctx context.Context, id ID, spec ExecSpec, streams Streams) (Exit, error)
+	// Stats reads the counters of a container that has not exited.
+	Stats(ctx context.Context, id ID) (Stats, error)
+	// Logs gives what the container wrote, from a cursor on. Everything
+	// written before the call is given. With Follow it goes on until the
+	// container has exited and all is given, ctx ends, or fn fails (its
+	// error is returned).
+	Logs(ctx context.Context, id ID, q LogQuery, fn func(Frame) error) error
+	// Events tells what happened after a cursor, in order, and goes on
+	// until ctx ends or fn fails. At least once: what happened to a
+	// container is told again to a reader with an older cursor until the
+	// container is removed. The zero cursor tells everything still known.
+	Events(ctx context.Context, after Cursor, fn func(Event) error) error
+	// List tells of all containers that are not removed: what a caller
+	// finds again after it was killed.
+	List(ctx context.Context) ([]Status, error)
+	// Inspect tells of one.
+	Inspect(ctx context.Context, id ID) (Status, error)
+
+	// Close lets go of the engine. The containers run on.
+	Close() error
+}
+
+// Capabilities is what a driver can do on this machine.
+type Capabilities struct {
+	Driver  string // "embedded", "docker", ...
+	Runs    bool   // containers can run at all
+	Cgroups int    // the cgroup version that limits go through; 0 = no limits
+	// Limits and abilities that hold here.
+	MemoryLimit, CPULimit, PidsLimit, OOMDetection bool
+	Freeze, Exec, Attach, UserNamespaces, Seccomp  bool
+	// Outside: sandboxes reach the outside world (NetworkNAT).
+	Outside bool
+	// Images: containers can be made of images.
+	Images bool
+	// Missing lists what is off, why, and the command that mends it.
+	Missing []Missing
+}
+
+// Missing is an ability that this machine lacks.
+type Missing struct {
+	What string // such as "memory limit"
+	Why  string // such as "the memory controller is not mounted"
+	Mend string // a command or a sentence; empty when nothing can be done
+}
+
+// StartError is the command's fault: it cannot be executed.
+type StartError struct {
+	Step string        // what failed: "execve", "chdir", ...
+	Path string        // the program or folder
+	Err  syscall.Errno // ENOENT, EACCES, ENOEXEC, ...
+}
+
+func (e *StartError) Error() string { return e.Step + " " + e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns the system's error number.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Auth is how to sign in at an image registry.
+type Auth struct{ Username, Password, Token string }
+
+// Image is an image on this machine.
+type Image struct {
+	Ref, Digest string
+	Size        int64 // bytes, unpacked
+	Command     []string
+	Entrypoint  []string
+	Env         []string
+	Dir, User   string
+}

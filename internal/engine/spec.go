@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path"
+	"strings"
+)
+
+// Spec is what a container is made of.
+type Spec struct {
+	ID      ID     // empty: the engine makes one
+	Account string // whose it is; namespaces are recycled only within one account
+	Labels  map[string]string
+
+	Root     Root
+	Command  []string // program and arguments; without a '/' the program is looked up in Env's PATH
+	Env      []string // NAME=value
+	Dir      string   // working directory; empty is "/"
+	User     User
+	Hostname string // empty is the id
+
+	Mounts   []Mount // in this order
+	Network  Network
+	Limits   Limits
+	Rlimits  []Rlimit // clamped to what the engine itself may have
+	Security Security
+}
+
+// Root is the container's file system: one of Image, Host.
+type Root struct {
+	Image string    // an image that EnsureImage has made ready
+	Host  *HostRoot // made of the machine's own folders
+	// Writable gives a root that can be written and is thrown away. The
+	// default is read-only.
+	Writable bool
+}
+
+// HostRoot is a prepared root: the machine's own system folders, read-only,
+// and what is given here. Roots that are alike are made once and shared, so
+// keep what differs from container to container in Env and Mounts.
+type HostRoot struct {
+	// Folders of the machine that appear at the same place, read-only.
+	// Missing ones are left out. Nil means SystemFolders.
+	Folders []string
+	// Files that are made, such as /etc/resolv.conf. /etc/passwd, group,
+	// hosts, resolv.conf and nsswitch.conf are there unless given.
+	Files []File
+	// Dirs are made empty: places for Mounts and Attach. There are always
+	// /tmp, /var/task, /var/runtime, /opt, /mnt, /run, /home, /root.
+	Dirs []string
+}
+
+// SystemFolders are the machine's folders that a program needs in order to run:
+// programs, libraries, certificates, the loader's cache; nothing of the
+// machine's own set-up.
+var SystemFolders = []string{
+	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+	"/etc/alternatives", "/etc/ca-certificates", "/etc/fonts", "/etc/java-11-openjdk", "/etc/java-17-openjdk",
+	"/etc/java-21-openjdk", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
+	"/etc/mime.types", "/etc/pki/ca-trust", "/etc/pki/tls/certs", "/etc/protocols", "/etc/python3",
+	"/etc/python3.11", "/etc/python3.12", "/etc/python3.13", "/etc/services", "/etc/ssl/certs",
+	"/etc/ssl/openssl.cnf", "/etc/timezone",
+}
+
+// File is a small file of a prepared root.
+type File struct {
+	Path    string
+	Content []byte
+	Mode    fs.FileMode // zero is 0644
+}
+
+// User is who the command runs as, in the container's own numbers (0 to 65534).
+type User struct {
+	UID, GID uint32
+	Groups   []uint32
+}
+
+// MountKind says what is mounted.
+type MountKind string
+
+// The kinds of mount.
+const (
+	MountBind  MountKind = "bind"  // a folder or file of the machine
+	MountTmpfs MountKind = "tmpfs" // empty, in memory, charged to the container
+)
+
+// Mount is something mounted into a container. The target must exist in a
+// read-only root (see HostRoot.Dirs).
+type Mount struct {
+	Kind     MountKind
+	Source   string // bind: an absolute path on the machine
+	Target   string // an absolute path in the container
+	ReadOnly bool
+	NoExec   bool
+	// Owned maps the machine's uid and gid n to the container's n, so that
+	// a folder written by the engine's user is root's own inside. Without
+	// it the machine's files appear as nobody's: readable where all may
+	// read, never writable unless all may write. Bind only.
+	Owned bool
+	Size  int64       // tmpfs: bytes, then ENOSPC; zero is half the memory limit
+	Mode  fs.FileMode // tmpfs: of its top folder; zero is 01777
+}
+
+// NetworkMode says which network a container has.
+type NetworkMode string
+
+// The networks.
+const (
+	// NetworkNone: a network namespace of its own with nothing but loopback.
+	// The default.
+	NetworkNone NetworkMode = "none"
+	// NetworkNAT: a namespace of its own, an address of its own, and the
+	// outside world by address translation. Neither the machine's services
+	// nor other containers can be reached.
+	NetworkNAT NetworkMode = "nat"
+	// NetworkHost: the machine's own network. No wall.
+	NetworkHost NetworkMode = "host"
+)
+
+// LocalAddresses are on every container's loopback beside 127.0.0.1, for Listen:
+// the resolver (169.254.169.253), instance metadata and task metadata.
+var LocalAddresses = []netip.Addr{
+	netip.AddrFrom4([4]byte{169, 254, 169, 253}),
+	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
+	netip.AddrFrom4([4]byte{169, 254, 170, 2}),
+}
+
+// Network is a container's network.
+type Network struct {
+	Mode NetworkMode // empty is NetworkNone
+}
+
+// Limits end what a container may use. Zero is no limit, but see Pids.
+type Limits struct {
+	Memory int64 // bytes, swap included; beyond it a process is killed
+	// MemoryReserve is the soft limit in bytes, under which the machine
+	// presses the container when memory is short.
+	MemoryReserve int64
+	CPU           float64 // processors, 0.5 is half of one; a hard quota
+	CPUShares     int64   // weight against others when the machine is busy; 1024 is usual
+	Pids          int64   // processes and threads; zero is 1024, negative is no limit
+}
+
+// DefaultPids is Limits.Pids when nothing is said.
+const DefaultPids = 1024
+
+// Rlimit is a process limit, by its name in setrlimit(2) without RLIMIT_,
+// lower case: "nofile", "core", "nproc", "stack", ...
+type Rlimit struct {
+	Name       string
+	Soft, Hard uint64
+}
+
+// Security changes the default walls: Docker's 14 capabilities, its seccomp
+// profile, no new privileges.
+type Security struct {
+	AddCapabilities, DropCapabilities []string // "NET_ADMIN", "ALL"; with or without CAP_
+	// AllowNewPrivileges lets setuid programs and file capabilities work.
+	AllowNewPrivileges bool
+	// SeccompUnconfined lets all system calls through.
+	SeccompUnconfined bool
+}
+
+// ExecSpec is a program to run in a running container. What is zero is as in
+// the container's Spec.
+type ExecSpec struct {
+	Command []string
+	Env     []string // nil: the container's
+	Dir     string
+	User    *User
+}
+
+// Validate checks a Spec for faults that no driver accepts. Its errors are
+// ErrInvalid.
+func (s *Spec) Validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("engine: %w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case s.ID != "" && !s.ID.Valid():
+		return bad("id %q", s.ID)
+	case len(s.Command) == 0 || s.Command[0] == "":
+		return bad("no command")
+	case (s.Root.Image == "") == (s.Root.Host == nil):
+		return bad("the root is either an image or the host's folders")
+	case s.Dir != "" && !path.IsAbs(s.Dir):
+		return bad("working directory %q is not absolute", s.Dir)
+	case s.User.UID > maxID || s.User.GID > maxID:
+		return bad("user %d:%d is over %d", s.User.UID, s.User.GID, maxID)
+	case s.Limits.Memory < 0 || s.Limits.CPU < 0 || s.Limits.CPUShares < 0 || s.Limits.MemoryReserve < 0:
+		return bad("negative limit")
+	case len(s.Hostname) > 64 || strings.ContainsRune(s.Hostname, 0):
+		return bad("host name %q", s.Hostname)
+	}
+	switch s.Network.Mode {
+	case "", NetworkNone, NetworkNAT, NetworkHost:
+	default:
+		return bad("network %q", s.Network.Mode)
+	}
+	for _, text := range append(append([]string{s.Dir}, s.Command...), s.Env...) {
+		if strings.ContainsRune(text, 0) {
+			return bad("a zero byte in %q", text)
+		}
+	}
+	for _, m := range s.Mounts {
+		if err := m.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const maxID = 65534
+
+// Validate checks a mount; its errors are ErrInvalid.
+func (m *Mount) Validate() error {
+	switch {
+	case !path.IsAbs(m.Target) || path.Clean(m.Target) == "/" || strings.ContainsRune(m.Target, 0):
+		return fmt.Errorf("engine: %w: mount target %q", ErrInvalid, m.Target)
+	case m.Kind == MountBind && (!path.IsAbs(m.Source) || strings.ContainsRune(m.Source, 0)):
+		return fmt.Errorf("engine: %w: mount source %q", ErrInvalid, m.Source)
+	case m.Kind != MountBind && m.Kind != MountTmpfs:
+		return fmt.Errorf("engine: %w: mount kind %q", ErrInvalid, m.Kind)
+	case m.Size < 0:
+		return fmt.Errorf("engine: %w: mount size %d", ErrInvalid, m.Size)
+	}
+	return nil
+}
+
+// Valid says whether the id is well formed.
+func (id ID) Valid() bool {
+	if len(id) == 0 || len(id) > 64 {
+		return false
+	}
+	for i, c := range []byte(id) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && (c == '.' || c == '_' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return true
+}

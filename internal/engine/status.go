@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"io"
+	"net/netip"
+	"time"
+)
+
+// State is where a container is in its life.
+type State string
+
+// The states.
+const (
+	Created State = "created"
+	Running State = "running"
+	Frozen  State = "frozen"
+	Exited  State = "exited"
+)
+
+// Status is what is known of a container.
+type Status struct {
+	ID       ID
+	Account  string
+	Labels   map[string]string
+	State    State
+	Pid      int        // on the machine; zero when it does not run
+	Address  netip.Addr // in NetworkNAT
+	Created  time.Time
+	Started  time.Time // zero when it never was
+	Exit     *Exit     // when exited
+	LogBytes int64     // written so far
+}
+
+// Exit is how a container, or a program run by Exec, ended.
+type Exit struct {
+	Code     int           // as in a shell: 128+n when ended by signal n; -1 when unknown
+	Signal   int           // the signal that ended it, or zero
+	OOM      bool          // killed because the memory limit was reached
+	Reason   string        // the engine's own reason, such as that it lost the container
+	Started  time.Time     // of the program
+	Finished time.Time     //
+	CPU      time.Duration // user and system time of all its processes
+	Memory   int64         // the most memory in use at once, in bytes; zero when unknown
+}
+
+// Stats are a container's counters.
+type Stats struct {
+	Time       time.Time
+	Memory     int64         // bytes in use
+	MemoryPeak int64         // the most in use at once
+	CPU        time.Duration // used since the start
+	Throttled  time.Duration // waited because of the CPU quota
+	Pids       int64         // processes and threads
+	OOMKills   int64         // processes killed for memory
+	// Network traffic in bytes as the container sees it, loopback left out.
+	Received, Sent int64
+}
+
+// Cursor is a place in a container's log or in the engine's events. It can be
+// kept and used after restarts. The zero cursor is the beginning.
+type Cursor uint64
+
+// Stream says where a frame came from.
+type Stream uint8
+
+// The streams.
+const (
+	Stdout Stream = 1
+	Stderr Stream = 2
+)
+
+// Frame is a piece of a container's output as it was read, not a line: a line
+// may be in several frames, and several lines in one. At most 64 KiB.
+type Frame struct {
+	Time   time.Time
+	Stream Stream
+	Data   []byte // valid until the function that gets it returns
+	Next   Cursor // the place behind this frame
+}
+
+// LogQuery says which of the logs are wanted.
+type LogQuery struct {
+	From   Cursor
+	Follow bool
+}
+
+// Streams are an Exec's input and output. Nil is nothing.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// EventKind says what happened.
+type EventKind string
+
+// The kinds of event.
+const (
+	EventStarted EventKind = "started"
+	EventExited  EventKind = "exited"
+)
+
+// Event is something that happened to a container.
+type Event struct {
+	Cursor Cursor // give it to Events to get what comes after
+	Time   time.Time
+	Kind   EventKind
+	ID     ID
+	Labels map[string]string
+	Exit   *Exit // when exited
+}
