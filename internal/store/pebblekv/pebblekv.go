@@ -1,0 +1,238 @@
+// Package pebblekv keeps a store on local files with Pebble, an LSM tree.
+//
+// # Transactions
+//
+// They are optimistic. A transaction reads a snapshot and remembers what it read:
+// keys, and ranges as far as it went. Commit, under one short lock, looks whether
+// a transaction that was applied since the snapshot has written any of that
+// (ErrConflict), and applies its batch to the log's buffer and the memtable. The
+// disk is not touched under the lock.
+//
+// # Durability
+//
+// After the lock, a committer waits until the log is synced up to its version.
+// The first that waits becomes the leader: it syncs for all that were applied by
+// then, while the next ones gather (group commit). Together with the sync the
+// leader takes the snapshot that Views read from then on: a View therefore never
+// waits for the disk and never shows what a crash could take back. A transaction
+// reads the newest state, so as not to be in conflict with those being synced;
+// what it read is older in the log than its own commit, or, if it writes nothing,
+// is waited for by Settle.
+package pebblekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"skerry/internal/store/kv"
+)
+
+// Options of Open. The zero value is right for a server.
+type Options struct {
+	// Relaxed does not wait for the disk: what was acknowledged survives neither
+	// a power cut nor, for the last moments, a kill. For test suites.
+	Relaxed bool
+	// FS is the file system; nil means the machine's.
+	FS vfs.FS
+	// Log tells of trouble in the background; nil means nobody.
+	Log *slog.Logger
+}
+
+// DB is a kv.Driver.
+type DB struct {
+	db      *pebble.DB
+	lock    *pebble.Lock
+	relaxed bool
+
+	mu struct { // the order of commits
+		sync.Mutex
+		history
+	}
+	group struct { // who syncs
+		sync.Mutex
+		done    *sync.Cond
+		running bool
+		durable uint64 // version
+		err     error
+	}
+	views struct { // what Views read
+		sync.Mutex
+		current *shared
+		closed  bool
+	}
+}
+
+// shared is a durable snapshot that many Views read; the last one closes it.
+type shared struct {
+	snap    *pebble.Snapshot
+	version uint64
+	users   int
+}
+
+// Open opens or makes the database in a folder.
+func Open(dir string, o Options) (*DB, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := pebble.LockDirectory(dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%v)", kv.ErrLocked, err)
+	}
+	opts := tuned(o)
+	opts.Lock = lock
+	pdb, err := pebble.Open(dir, opts)
+	opts.Cache.Unref()
+	if err != nil {
+		return nil, errors.Join(translate(err), lock.Close())
+	}
+	d := &DB{db: pdb, lock: lock, relaxed: o.Relaxed}
+	d.group.done = sync.NewCond(&d.group)
+	d.views.current = &shared{snap: pdb.NewSnapshot(), users: 1}
+	return d, nil
+}
+
+// tuned returns Pebble's options for a small process.
+func tuned(o Options) *pebble.Options {
+	return &pebble.Options{
+		FS:                 o.FS,
+		Cache:              pebble.NewCache(4 << 20),
+		MemTableSize:       4 << 20,
+		MaxOpenFiles:       256,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             logger{o.Log},
+	}
+}
+
+// Close implements kv.Driver.
+func (d *DB) Close() error {
+	d.views.Lock()
+	s := d.views.current
+	d.views.current, d.views.closed = nil, true
+	d.views.Unlock()
+	if s == nil {
+		return kv.ErrClosed
+	}
+	return errors.Join(d.release(s), d.db.Close(), d.lock.Close())
+}
+
+// View implements kv.Driver.
+func (d *DB) View(context.Context) (kv.Reader, error) {
+	d.views.Lock()
+	defer d.views.Unlock()
+	if d.views.closed {
+		return nil, kv.ErrClosed
+	}
+	s := d.views.current
+	s.users++
+	return &view{snapshot{s.snap}, d, s}, nil
+}
+
+// publish makes a snapshot the one that Views read.
+func (d *DB) publish(snap *pebble.Snapshot, version uint64) error {
+	d.views.Lock()
+	old := d.views.current
+	if d.views.closed || version <= old.version {
+		d.views.Unlock()
+		return snap.Close()
+	}
+	d.views.current = &shared{snap: snap, version: version, users: 1}
+	d.views.Unlock()
+	return d.release(old)
+}
+
+func (d *DB) release(s *shared) error {
+	d.views.Lock()
+	s.users--
+	last := s.users == 0
+	d.views.Unlock()
+	if last {
+		return s.snap.Close()
+	}
+	return nil
+}
+
+type view struct {
+	snapshot
+	db     *DB
+	shared *shared
+}
+
+func (v *view) Close() error { return v.db.release(v.shared) }
+
+// snapshot reads one state.
+type snapshot struct{ snap *pebble.Snapshot }
+
+func (s snapshot) Get(key []byte) ([]byte, bool, error) {
+	v, closer, err := s.snap.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, translate(err)
+	}
+	v = bytes.Clone(v)
+	return v, true, translate(closer.Close())
+}
+
+func (s snapshot) Scan(lo, hi []byte, reverse bool, fn func(k, v []byte) bool) error {
+	it, err := s.snap.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return translate(err)
+	}
+	defer it.Close() // also when fn panics; closing again is harmless
+	start, step := it.First, it.Next
+	if reverse {
+		start, step = it.Last, it.Prev
+	}
+	for ok := start(); ok; ok = step() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return translate(err)
+		}
+		if !fn(it.Key(), v) {
+			break
+		}
+	}
+	return translate(it.Error())
+}
+
+// translate gives Pebble's errors the store's kinds.
+func translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %w", kv.ErrDamaged, err)
+	case vfs.IsNoSpaceError(err):
+		return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)
+	case errors.Is(err, pebble.ErrClosed):
+		return kv.ErrClosed
+	}
+	return err
+}
+
+// logger passes Pebble's complaints on.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Infof(string, ...any) {}
+func (l logger) Errorf(format string, args ...any) {
+	l.log.Error("store: " + fmt.Sprintf(format, args...))
+}
+func (l logger) Fatalf(format string, args ...any) {
+	l.Errorf(format, args...)
+	os.Exit(1)
+}
