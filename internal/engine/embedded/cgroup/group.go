@@ -1,0 +1,375 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Limits of a group; zero is no limit.
+type Limits struct {
+	Memory, Reserve int64   // bytes
+	CPU             float64 // processors
+	Shares          int64   // 1024 is usual
+	Pids            int64
+}
+
+// Stats are a group's counters; what the machine does not count is zero.
+type Stats struct {
+	Memory, Peak   int64
+	CPU, Throttled time.Duration
+	Pids, OOMKills int64
+}
+
+// Period is the time over which a CPU quota is kept.
+const Period = 100 * time.Millisecond
+
+// Group is one container's.
+type Group struct {
+	tree *Tree
+	name string
+}
+
+// Create makes a group with limits.
+func (t *Tree) Create(name string, l Limits) (*Group, error) {
+	g := &Group{t, name}
+	for i, fd := range g.dirs() {
+		if err := unix.Mkdirat(fd, name, 0o755); err != nil {
+			for _, made := range g.dirs()[:i] {
+				_ = unix.Unlinkat(made, name, unix.AT_REMOVEDIR)
+			}
+			return nil, fmt.Errorf("cgroup: make %s: %w", name, err)
+		}
+	}
+	var err error
+	if t.Version == 2 && t.Controllers["memory"] {
+		err = g.write("memory", "memory.oom.group", "1")
+	}
+	if err := errors.Join(err, g.set(Limits{}, l)); err != nil {
+		return nil, errors.Join(err, g.Remove())
+	}
+	return g, nil
+}
+
+func (g *Group) dirs() []int {
+	if g.tree.Version == 2 {
+		return []int{g.tree.v2}
+	}
+	fds := make([]int, len(g.tree.v1))
+	for i, h := range g.tree.v1 {
+		fds[i] = h.fd
+	}
+	return fds
+}
+
+func (g *Group) dir(controller string) (int, bool) {
+	if !g.tree.Controllers[controller] {
+		return -1, false
+	}
+	if g.tree.Version == 2 {
+		return g.tree.v2, true
+	}
+	i, ok := g.tree.of[controller]
+	if !ok {
+		return -1, false
+	}
+	return g.tree.v1[i].fd, true
+}
+
+func (g *Group) write(controller, file, value string) error {
+	fd, ok := g.dir(controller)
+	if !ok {
+		return fmt.Errorf("cgroup: no %s controller: %w", controller, errors.ErrUnsupported)
+	}
+	if err := write(fd, g.name+"/"+file, value); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	return nil
+}
+
+func (g *Group) read(controller, file string) (string, error) {
+	fd, ok := g.dir(controller)
+	if !ok {
+		return "", fmt.Errorf("cgroup: no %s controller: %w", controller, errors.ErrUnsupported)
+	}
+	s, err := read(fd, g.name+"/"+file)
+	if err != nil {
+		return "", fmt.Errorf("cgroup: %w", err)
+	}
+	return s, nil
+}
+
+func (g *Group) number(controller, file string) int64 {
+	s, _ := g.read(controller, file)
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}
+
+// field reads "name value" out of a file of such lines.
+func (g *Group) field(controller, file, name string) int64 {
+	s, _ := g.read(controller, file)
+	for line := range strings.Lines(s) {
+		if k, v, _ := strings.Cut(strings.TrimSpace(line), " "); k == name {
+			n, _ := strconv.ParseInt(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// Set changes the limits from what they were. A limit that the machine cannot
+// keep is an error (errors.ErrUnsupported), a zero one is not.
+func (g *Group) Set(was, l Limits) error { return g.set(was, l) }
+
+func (g *Group) set(was, l Limits) error {
+	var errs []error
+	if l.Memory != was.Memory {
+		errs = append(errs, g.setMemory(l.Memory))
+	}
+	v2 := g.tree.Version == 2
+	if l.Reserve != was.Reserve {
+		file, value := "memory.soft_limit_in_bytes", or(l.Reserve, "-1")
+		if v2 {
+			file, value = "memory.low", or(l.Reserve, "0")
+		}
+		errs = append(errs, g.write("memory", file, value))
+	}
+	if l.CPU != was.CPU {
+		errs = append(errs, g.setCPU(l.CPU))
+	}
+	if l.Shares != was.Shares {
+		file, value := "cpu.shares", or(max(l.Shares, 0), "1024")
+		if v2 {
+			file, value = "cpu.weight", or(weight(l.Shares), "100")
+		}
+		errs = append(errs, g.write("cpu", file, value))
+	}
+	if l.Pids != was.Pids {
+		errs = append(errs, g.write("pids", "pids.max", or(l.Pids, "max")))
+	}
+	return errors.Join(errs...)
+}
+
+func or(n int64, zero string) string {
+	if n <= 0 {
+		return zero
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// weight maps shares (2 to 262144) to version 2's weight (1 to 10000), as runc
+// and systemd do.
+func weight(shares int64) int64 {
+	if shares <= 0 {
+		return 0
+	}
+	shares = min(max(shares, 2), 262144)
+	return 1 + (shares-2)*9999/262142
+}
+
+func (g *Group) setMemory(limit int64) error {
+	if g.tree.Version == 2 {
+		// the group cannot swap at all: the limit is of both together
+		err := g.write("memory", "memory.max", or(limit, "max"))
+		if e := g.write("memory", "memory.swap.max", "0"); e != nil && !errors.Is(e, unix.ENOENT) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}
+	// memsw, memory and swap together, is never below memory
+	value := or(limit, "-1")
+	swap := func() error {
+		if err := g.write("memory", "memory.memsw.limit_in_bytes", value); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	}
+	err := g.write("memory", "memory.limit_in_bytes", value)
+	if errors.Is(err, unix.EINVAL) {
+		if err := swap(); err != nil {
+			return err
+		}
+		return g.write("memory", "memory.limit_in_bytes", value)
+	}
+	if err != nil {
+		return err
+	}
+	return swap()
+}
+
+func (g *Group) setCPU(cpus float64) error {
+	quota := int64(0)
+	if cpus > 0 {
+		quota = max(int64(cpus*float64(Period.Microseconds())), 1000)
+	}
+	if g.tree.Version == 2 {
+		return g.write("cpu", "cpu.max", or(quota, "max")+" "+strconv.FormatInt(Period.Microseconds(), 10))
+	}
+	return g.write("cpu", "cpu.cfs_quota_us", or(quota, "-1"))
+}
+
+// Folder returns the descriptor into which version 2 clones a process (close
+// it), or 0.
+func (g *Group) Folder() (int, error) {
+	if g.tree.Version != 2 {
+		return 0, nil
+	}
+	fd, err := unix.Openat(g.tree.v2, g.name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: open %s: %w", g.name, err)
+	}
+	return fd, nil
+}
+
+// Join returns the descriptors to which a process of version 1 writes "0" in
+// order to be in the group; close them.
+func (g *Group) Join() ([]int, error) {
+	if g.tree.Version == 2 {
+		return nil, nil
+	}
+	fds := make([]int, 0, 6)
+	open := func(dir int, file string) error {
+		fd, err := unix.Openat(dir, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return fmt.Errorf("cgroup: open %s: %w", file, err)
+		}
+		fds = append(fds, fd)
+		return nil
+	}
+	for _, fd := range g.dirs() {
+		if err := open(fd, g.name+"/tasks"); err != nil {
+			return nil, err
+		}
+	}
+	if g.tree.devices != "" {
+		if err := open(unix.AT_FDCWD, g.tree.devices+"/tasks"); err != nil {
+			return nil, err
+		}
+	}
+	return fds, nil
+}
+
+// Freeze stops all processes of the group, or lets them go on, and returns
+// once it is so.
+func (g *Group) Freeze(frozen bool) error {
+	file, value, state := "freezer.state", "THAWED", "freezer.state"
+	if frozen {
+		value = "FROZEN"
+	}
+	done := func(s string) bool { return s == value }
+	if g.tree.Version == 2 {
+		file, state, value = "cgroup.freeze", "cgroup.events", "0"
+		if frozen {
+			value = "1"
+		}
+		done = func(s string) bool { return strings.Contains(s, "frozen "+value) }
+	}
+	if err := g.write("freezer", file, value); err != nil {
+		return err
+	}
+	for wait := time.Microsecond; ; wait = min(2*wait, time.Millisecond) {
+		s, err := g.read("freezer", state)
+		if err != nil {
+			return err
+		}
+		if done(s) {
+			return nil
+		}
+		if wait == time.Millisecond && frozen && g.tree.Version == 1 {
+			// a process forked or slept past the first try: ask again
+			if err := g.write("freezer", file, value); err != nil {
+				return err
+			}
+		}
+		time.Sleep(wait) // the kernel has no other way to tell, in version 1
+	}
+}
+
+// Kill ends every process of the group, frozen ones too.
+func (g *Group) Kill() error {
+	if g.tree.Version == 2 {
+		err := g.write("freezer", "cgroup.kill", "1")
+		if err == nil || !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	controller := "freezer"
+	if !g.tree.Controllers[controller] {
+		controller = g.tree.v1[0].first
+	}
+	s, err := g.read(controller, "cgroup.procs")
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	for _, pid := range strings.Fields(s) {
+		if n, _ := strconv.Atoi(pid); n > 1 {
+			_ = unix.Kill(n, unix.SIGKILL) // one that is gone is what is wanted
+		}
+	}
+	if g.tree.Controllers["freezer"] {
+		err = errors.Join(err, g.Freeze(false))
+	}
+	return err
+}
+
+// Remove removes the group, whose processes have ended. Ending ones hold it for
+// a moment: it tries for up to two seconds.
+func (g *Group) Remove() error {
+	deadline := time.Now().Add(2 * time.Second)
+	for _, fd := range g.dirs() {
+		for wait := 100 * time.Microsecond; ; wait *= 2 {
+			err := unix.Unlinkat(fd, g.name, unix.AT_REMOVEDIR)
+			if err == nil || err == unix.ENOENT {
+				break
+			}
+			if err != unix.EBUSY || time.Now().After(deadline) {
+				return fmt.Errorf("cgroup: remove %s: %w", g.name, err)
+			}
+			time.Sleep(wait)
+		}
+	}
+	return nil
+}
+
+// OOMKills counts the processes that were killed because of the memory limit.
+func (g *Group) OOMKills() int64 {
+	if g.tree.Version == 2 {
+		return g.field("memory", "memory.events", "oom_kill")
+	}
+	return g.field("memory", "memory.oom_control", "oom_kill")
+}
+
+// Stats reads the counters.
+func (g *Group) Stats() Stats {
+	s := Stats{OOMKills: g.OOMKills(), Pids: g.number("pids", "pids.current")}
+	if g.tree.Version == 2 {
+		s.Memory = g.number("memory", "memory.current") - g.field("memory", "memory.stat", "inactive_file")
+		s.Peak = g.number("memory", "memory.peak")
+		s.CPU = time.Duration(g.field("freezer", "cpu.stat", "usage_usec")) * time.Microsecond
+		s.Throttled = time.Duration(g.field("freezer", "cpu.stat", "throttled_usec")) * time.Microsecond
+		return s
+	}
+	s.Memory = g.number("memory", "memory.usage_in_bytes") - g.field("memory", "memory.stat", "total_inactive_file")
+	s.Peak = g.number("memory", "memory.max_usage_in_bytes")
+	s.CPU = time.Duration(g.number("cpuacct", "cpuacct.usage"))
+	s.Throttled = time.Duration(g.field("cpu", "cpu.stat", "throttled_time"))
+	return s
+}
+
+// Final reads what is wanted of a group at its end.
+func (g *Group) Final() (oomKills, peak int64, cpu time.Duration) {
+	if g.tree.Version == 2 {
+		s := g.Stats()
+		return s.OOMKills, s.Peak, s.CPU
+	}
+	return g.OOMKills(), g.number("memory", "memory.max_usage_in_bytes"), time.Duration(g.number("cpuacct", "cpuacct.usage"))
+}

@@ -1,0 +1,234 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func tree(t testing.TB, version int) *Tree {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	m, err := FindMounts("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := Open(m, fmt.Sprintf("skerry-test-%d", os.Getpid()), version)
+	if errors.Is(err, ErrNone) {
+		t.Skipf("version %d: %v", version, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tr
+}
+
+// child starts a shell in the group, in the way of its version.
+func child(t testing.TB, g *Group, script string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", script)
+	folder, err := g.Folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if folder > 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: folder}
+		defer unix.Close(folder)
+	}
+	join, err := g.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, fd := range join {
+		f := os.NewFile(uintptr(fd), "tasks")
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		cmd.Args[2] = fmt.Sprintf("echo 0 >&%d; ", 3+i) + cmd.Args[2]
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func populated(g *Group) bool {
+	if g.tree.Version == 2 {
+		return g.field("freezer", "cgroup.events", "populated") == 1
+	}
+	s, _ := g.read("freezer", "cgroup.procs")
+	return s != ""
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within ten seconds: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestFreezeAndKill(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) {
+			g, err := tree(t, version).Create("one", Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := child(t, g, "while :; do :; done")
+			eventually(t, "the process is in the group", func() bool { return populated(g) })
+			state := func() string {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+				var pid int
+				var name, state string
+				fmt.Sscan(string(b), &pid, &name, &state)
+				return state
+			}
+			for range 2 {
+				if err := g.Freeze(true); err != nil {
+					t.Fatal(err)
+				}
+				if s := state(); s == "R" {
+					t.Errorf("frozen, yet in state %s", s)
+				}
+				if err := g.Freeze(false); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "it runs", func() bool { return state() == "R" })
+			}
+			if err := g.Freeze(true); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Errorf("ended with %v", err)
+			}
+			if err := g.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestUnsupportedLimit(t *testing.T) {
+	tr := tree(t, 2)
+	if tr.Controllers["memory"] {
+		t.Skip("this machine's version 2 has the memory controller")
+	}
+	if _, err := tr.Create("one", Limits{Memory: 1 << 20}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatalf("a limit that nobody keeps: %v", err)
+	}
+	if names, err := tr.Names(); err != nil || len(names) > 0 {
+		t.Errorf("left over: %v, %v", names, err)
+	}
+}
+
+// What is written for each limit, in both versions, on files of a plain folder.
+func TestFiles(t *testing.T) {
+	limits := Limits{Memory: 128 << 20, Reserve: 64 << 20, CPU: 0.5, Shares: 512, Pids: 100}
+	for version, want := range map[int]map[string][2]string{
+		1: {"memory.limit_in_bytes": {"134217728", "-1"}, "memory.memsw.limit_in_bytes": {"134217728", "-1"},
+			"memory.soft_limit_in_bytes": {"67108864", "-1"}, "cpu.cfs_quota_us": {"50000", "-1"},
+			"cpu.shares": {"512", "1024"}, "pids.max": {"100", "max"}},
+		2: {"memory.max": {"134217728", "max"}, "memory.swap.max": {"0", "0"}, "memory.low": {"67108864", "0"},
+			"cpu.max": {"50000 100000", "max 100000"}, "cpu.weight": {"20", "100"}, "pids.max": {"100", "max"}},
+	} {
+		dir := t.TempDir()
+		fd, err := openFolder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		all := map[string]bool{"memory": true, "cpu": true, "pids": true}
+		tr := &Tree{Version: version, Controllers: all, v2: fd, path: dir, v1: []hierarchy{{dir, fd, "memory"}},
+			of: map[string]int{"memory": 0, "cpu": 0, "pids": 0}}
+		if err := os.Mkdir(filepath.Join(dir, "g"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		check := func(i int) {
+			t.Helper()
+			for file, value := range want {
+				b, err := os.ReadFile(filepath.Join(dir, "g", file))
+				if err != nil || string(b) != value[i] {
+					t.Errorf("v%d %s: %q, %v, want %q", version, file, b, err, value[i])
+				}
+				if err := os.WriteFile(filepath.Join(dir, "g", file), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for file := range want {
+			if err := os.WriteFile(filepath.Join(dir, "g", file), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g := tr.Group("g")
+		if err := g.Set(Limits{}, limits); err != nil {
+			t.Fatal(err)
+		}
+		check(0)
+		if err := g.Set(limits, Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		check(1)
+	}
+}
+
+func BenchmarkFreezeThaw(b *testing.B) {
+	for _, version := range []int{1, 2} {
+		b.Run(fmt.Sprintf("v%d", version), func(b *testing.B) {
+			g, err := tree(b, version).Create("one", Limits{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			cmd := child(b, g, "exec sleep 1000")
+			for !populated(g) {
+				time.Sleep(time.Millisecond)
+			}
+			b.ResetTimer()
+			for range b.N {
+				if err := errors.Join(g.Freeze(true), g.Freeze(false)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			_ = g.Kill()
+			_ = cmd.Wait()
+			if err := g.Remove(); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
+
+func BenchmarkCreate(b *testing.B) {
+	tr := tree(b, 0)
+	for range b.N {
+		g, err := tr.Create("one", Limits{Memory: 128 << 20, CPU: 0.5, Pids: 1024})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := g.Remove(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+//go:build linux
+
+// Package cgroup limits, counts and freezes the processes of a container,
+// through control groups version 1 or 2. A Tree is the engine's own group, a
+// Group is one container's; in version 1 each is a folder in every controller's
+// hierarchy.
+//
+// A process is placed without writing its number into cgroup.procs, which waits
+// for a grace period of the kernel when starts are sparse (milliseconds): in
+// version 1 the child itself writes "0" into an inherited descriptor (Join), in
+// version 2 it is cloned into the group (Group.Folder).
+package cgroup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNone means that the machine has no usable cgroups mounted.
+var ErrNone = errors.New("no control groups are mounted")
+
+// Mounts is where a machine's cgroups are.
+type Mounts struct {
+	V1 map[string]string // controller -> folder of its hierarchy
+	V2 string            // folder of the unified hierarchy
+}
+
+// FindMounts reads them from a mountinfo file such as /proc/self/mountinfo.
+func FindMounts(mountinfo string) (Mounts, error) {
+	m := Mounts{V1: map[string]string{}}
+	f, err := os.Open(mountinfo)
+	if err != nil {
+		return m, fmt.Errorf("cgroup: %w", err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		before, after, ok := strings.Cut(s.Text(), " - ")
+		fields, super := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(super) < 3 {
+			continue
+		}
+		switch super[0] {
+		case "cgroup2":
+			m.V2 = fields[4]
+		case "cgroup":
+			for _, c := range strings.Split(super[2], ",") {
+				if slices.Contains(v1Controllers, c) {
+					m.V1[c] = fields[4]
+				}
+			}
+		}
+	}
+	return m, nil
+}
+
+// v1Controllers are the ones that are used.
+var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer", "devices"}
+
+// Tree is the engine's own group, in which the containers' are.
+type Tree struct {
+	Version     int
+	Controllers map[string]bool // which of memory, cpu, pids limit here; freezer, devices
+	v1          []hierarchy
+	of          map[string]int // controller -> index into v1
+	devices     string         // the shared group of the devices controller, v1
+	v2          int            // descriptor of the engine's folder
+	path        string         // of it
+}
+
+// hierarchy is a folder of the engine in one mount of version 1.
+type hierarchy struct {
+	path  string
+	fd    int
+	first string // one of its controllers
+}
+
+// Open makes or finds the engine's group of that name. Version 0 takes what
+// the machine has: version 2 if it has the memory controller, else 1.
+func Open(m Mounts, name string, version int) (*Tree, error) {
+	if version == 0 {
+		switch {
+		case m.V1["memory"] != "" || m.V1["freezer"] != "":
+			version = 1
+		case m.V2 != "":
+			version = 2
+		default:
+			return nil, fmt.Errorf("cgroup: %w", ErrNone)
+		}
+	}
+	t := &Tree{Version: version, Controllers: map[string]bool{}, of: map[string]int{}, v2: -1}
+	var err error
+	if version == 2 {
+		err = t.openV2(m.V2, name)
+	} else {
+		err = t.openV1(m.V1, name)
+	}
+	if err != nil {
+		t.closeAll()
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	return t, nil
+}
+
+func (t *Tree) openV1(mounts map[string]string, name string) error {
+	seen := map[string]int{}
+	for _, c := range v1Controllers {
+		mount := mounts[c]
+		if mount == "" {
+			continue
+		}
+		path := filepath.Join(mount, name)
+		if c == "devices" {
+			if err := t.openDevices(path); err != nil {
+				return err
+			}
+			continue
+		}
+		i, ok := seen[mount]
+		if !ok {
+			fd, err := openFolder(path)
+			if err != nil {
+				return err
+			}
+			i = len(t.v1)
+			seen[mount] = i
+			t.v1 = append(t.v1, hierarchy{path, fd, c})
+		}
+		t.of[c] = i
+		t.Controllers[c] = true
+	}
+	if len(t.v1) == 0 {
+		return ErrNone
+	}
+	return nil
+}
+
+// allowedDevices are null, zero, full, random, urandom, tty, ptmx and the
+// pseudo-terminals; making nodes is allowed, using others is not.
+var allowedDevices = []string{"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",
+	"c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"}
+
+// openDevices makes the group in which all containers are, since all have the
+// same devices.
+func (t *Tree) openDevices(path string) error {
+	fd, err := openFolder(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := write(fd, "devices.deny", "a"); err != nil {
+		return err
+	}
+	for _, d := range allowedDevices {
+		if err := write(fd, "devices.allow", d); err != nil {
+			return err
+		}
+	}
+	t.devices = path
+	t.Controllers["devices"] = true
+	return nil
+}
+
+func (t *Tree) openV2(mount, name string) error {
+	if mount == "" {
+		return ErrNone
+	}
+	has, err := os.ReadFile(filepath.Join(mount, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	t.path = filepath.Join(mount, name)
+	if t.v2, err = openFolder(t.path); err != nil {
+		return err
+	}
+	for _, c := range strings.Fields(string(has)) {
+		if c != "memory" && c != "cpu" && c != "pids" {
+			continue
+		}
+		// one at a time: what cannot be had does not take the others along
+		for _, dir := range []string{mount, t.path} {
+			err = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
+			if err != nil {
+				break
+			}
+		}
+		t.Controllers[c] = err == nil
+	}
+	t.Controllers["freezer"] = true
+	return nil
+}
+
+// openFolder makes a folder if need be and returns its descriptor.
+func openFolder(path string) (int, error) {
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return -1, err
+	}
+	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// folders are the engine's folders, one in version 2.
+func (t *Tree) folders() []string {
+	if t.Version == 2 {
+		return []string{t.path}
+	}
+	var all []string
+	for _, h := range t.v1 {
+		all = append(all, h.path)
+	}
+	return all
+}
+
+// Names are the groups that are there, such as those of an engine that died.
+func (t *Tree) Names() ([]string, error) {
+	seen := map[string]bool{}
+	var names []string
+	for _, dir := range t.folders() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && !seen[e.Name()] {
+				seen[e.Name()] = true
+				names = append(names, e.Name())
+			}
+		}
+	}
+	return names, nil
+}
+
+// Group is the group of that name, which may have been made by an earlier
+// process.
+func (t *Tree) Group(name string) *Group { return &Group{tree: t, name: name} }
+
+// Close removes the engine's own group, which must be empty.
+func (t *Tree) Close() error {
+	var errs []error
+	for _, dir := range append(t.folders(), t.devices) {
+		if dir == "" {
+			continue
+		}
+		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
+			errs = append(errs, fmt.Errorf("cgroup: remove %s: %w", dir, err))
+		}
+	}
+	t.closeAll()
+	return errors.Join(errs...)
+}
+
+func (t *Tree) closeAll() {
+	for _, h := range t.v1 {
+		unix.Close(h.fd)
+	}
+	if t.v2 >= 0 {
+		unix.Close(t.v2)
+	}
+}
+
+// write writes a file of a group. Signals of the Go runtime interrupt some of
+// these (memory limits in version 1), so it tries again.
+func write(dir int, file, value string) error {
+	fd, err := unix.Openat(dir, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: file, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		_, err = unix.Write(fd, []byte(value))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &os.PathError{Op: "write " + value + " to", Path: file, Err: err}
+		}
+	}
+}
+
+// read reads a small file of a group.
+func read(dir int, file string) (string, error) {
+	fd, err := unix.Openat(dir, file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: file, Err: err}
+	}
+	defer unix.Close(fd)
+	var b [4096]byte
+	for {
+		n, err := unix.Read(fd, b[:])
+		if err == nil {
+			return strings.TrimSpace(string(b[:n])), nil
+		}
+		if err != unix.EINTR {
+			return "", &os.PathError{Op: "read", Path: file, Err: err}
+		}
+	}
+}
