@@ -15,10 +15,11 @@ type allowList struct {
 	all        bool
 	operations map[string]bool
 	maxRequest string
+	strings    []string // shapes that are text, whatever the model says
 }
 
-// readAllowList reads lines of "model <file>", "all", "max-request <bytes>" or
-// an operation's name; # begins a comment.
+// readAllowList reads lines of "model <file>", "all", "max-request <bytes>",
+// "string <shape>" or an operation's name; # begins a comment.
 func readAllowList(path string) (*allowList, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -34,6 +35,8 @@ func readAllowList(path string) (*allowList, error) {
 			a.model = words[1]
 		case words[0] == "max-request" && len(words) == 2:
 			a.maxRequest = words[1]
+		case words[0] == "string" && len(words) == 2:
+			a.strings = append(a.strings, words[1])
 		case len(words) == 1 && words[0] == "all":
 			a.all = true
 		case len(words) == 1:
@@ -49,6 +52,17 @@ func readAllowList(path string) (*allowList, error) {
 }
 
 func (a *allowList) allows(op string) bool { return a.all || a.operations[op] }
+
+// apply makes the allow-list's changes to the model.
+func (a *allowList) apply(m *model) error {
+	for _, name := range a.strings {
+		if _, ok := m.Shapes.by[name]; !ok {
+			return fmt.Errorf("%s has no shape %s", a.model, name)
+		}
+		m.Shapes.by[name] = shape{Type: "string"}
+	}
+	return nil
+}
 
 func (a *allowList) check(m *model) error {
 	for op := range a.operations {

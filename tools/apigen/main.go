@@ -52,6 +52,9 @@ func generate(models, list, out string) error {
 	if err := allow.check(m); err != nil {
 		return err
 	}
+	if err := allow.apply(m); err != nil {
+		return err
+	}
 	g, err := newGenerator(m, allow)
 	if err != nil {
 		return err

@@ -351,7 +351,7 @@ var Schema = &wire.Service{
 		{Name: "ExpirationState", Kind: wire.String, Enum: []string{"ENABLED", "DISABLED"}},
 		{Name: "ExpirationStatus", Kind: wire.String, Enum: []string{"Enabled", "Disabled"}},
 		{Name: "ExpiredObjectDeleteMarker", Kind: wire.Boolean},
-		{Name: "Expires", Kind: wire.Timestamp},
+		{Name: "Expires", Kind: wire.String},
 		{Name: "ExposeHeader", Kind: wire.String},
 		{Name: "ExposeHeaders", Kind: wire.List, Members: []wire.Member{{Name: "member", Shape: 210}}},
 		{Name: "Expression", Kind: wire.String},

@@ -95,7 +95,7 @@ type CopyObjectInput struct {
 	CopySourceIfModifiedSince      *time.Time
 	CopySourceIfNoneMatch          *string
 	CopySourceIfUnmodifiedSince    *time.Time
-	Expires                        *time.Time
+	Expires                        *string
 	GrantFullControl               *string
 	GrantRead                      *string
 	GrantReadACP                   *string
@@ -197,7 +197,7 @@ type CreateMultipartUploadInput struct {
 	ContentEncoding           *string
 	ContentLanguage           *string
 	ContentType               *string
-	Expires                   *time.Time
+	Expires                   *string
 	GrantFullControl          *string
 	GrantRead                 *string
 	GrantReadACP              *string
@@ -823,7 +823,7 @@ type GetObjectOutput struct {
 	ContentLanguage           *string
 	ContentRange              *string
 	ContentType               *string
-	Expires                   *time.Time
+	Expires                   *string
 	WebsiteRedirectLocation   *string
 	ServerSideEncryption      *string
 	Metadata                  map[string]string
@@ -1067,7 +1067,7 @@ type HeadObjectOutput struct {
 	ContentLanguage           *string
 	ContentType               *string
 	ContentRange              *string
-	Expires                   *time.Time
+	Expires                   *string
 	WebsiteRedirectLocation   *string
 	ServerSideEncryption      *string
 	Metadata                  map[string]string
@@ -1635,7 +1635,7 @@ type PutObjectInput struct {
 	ChecksumXXHASH64          *string
 	ChecksumXXHASH3           *string
 	ChecksumXXHASH128         *string
-	Expires                   *time.Time
+	Expires                   *string
 	IfMatch                   *string
 	IfNoneMatch               *string
 	GrantFullControl          *string
@@ -2057,7 +2057,7 @@ type WriteGetObjectResponseInput struct {
 	ChecksumXXHASH128         *string
 	DeleteMarker              *bool
 	ETag                      *string
-	Expires                   *time.Time
+	Expires                   *string
 	Expiration                *string
 	LastModified              *time.Time
 	MissingMeta               *int32
