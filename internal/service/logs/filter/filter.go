@@ -12,7 +12,6 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -31,7 +30,12 @@ type matcher interface {
 }
 
 // ErrSyntax says that a pattern is of none of the three forms.
-var ErrSyntax = errors.New("Invalid filter pattern")
+var ErrSyntax error = syntaxError{}
+
+type syntaxError struct{}
+
+// Error returns the text that AWS answers.
+func (syntaxError) Error() string { return "Invalid filter pattern" }
 
 // CharacterError is a term with characters that need quotes.
 type CharacterError struct{ Term string }
