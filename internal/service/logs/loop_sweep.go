@@ -3,7 +3,9 @@ package logs
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"skerry/internal/loop"
 	"skerry/internal/store"
 )
 
@@ -13,6 +15,15 @@ const (
 	sweepBatch   = 500
 	sweepBatches = 200
 )
+
+// Sweep is the loop that deletes what nobody can read any more. Nobody waits for
+// it, so nothing wakes it.
+func (s *Service) Sweep() loop.Loop {
+	return loop.Loop{
+		Name: "logs/sweep", Does: "deletes expired log events, and those of deleted groups and streams",
+		Period: time.Minute, Run: s.sweep,
+	}
+}
 
 // sweep deletes the events past their group's retention, and what deleted groups
 // and streams have left behind. It stops after a bounded number of rows; the next
