@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"skerry/internal/auth"
+)
+
+// A key that everybody knows is as good as none towards a web page: any site
+// that the user visits could sign with it and have the browser send it to this
+// machine. So requests with such a key count only when they come to a name of
+// this machine (which also ends the rebinding of foreign names), and from no
+// page, or from a page of this machine or one that a bucket's rules let in.
+
+// BucketCORS answers for the buckets of S3. Page: "Using cross-origin resource
+// sharing".
+type BucketCORS interface {
+	// CORS returns the headers that a bucket's rules give to a request from an
+	// origin, and whether a rule matches. asked holds the headers that a preflight
+	// asks for; preflight tells whether it is one.
+	CORS(ctx context.Context, bucket, origin, method string, asked []string, preflight bool) (http.Header, bool)
+}
+
+// trusts tells whether a request with a well-known key may count.
+func (g *Gateway) trusts(r *http.Request, to destination) bool {
+	if !to.host.local {
+		return false
+	}
+	origin := r.Header.Get("Origin")
+	return origin == "" || ownPage(origin) || g.bucketLetsIn(r.Context(), to, origin, r.Method)
+}
+
+// ownPage tells whether a page comes from this machine. The origin "null" does
+// not: any site can make a frame that has it.
+func ownPage(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return false
+	}
+	h := parseHost(u.Host, func(string) bool { return false })
+	return h.local && !strings.HasSuffix(u.Hostname(), ".amazonaws.com")
+}
+
+func (g *Gateway) bucketLetsIn(ctx context.Context, to destination, origin, method string) bool {
+	if g.cors == nil || to.service == nil || to.service.family != auth.S3 {
+		return false
+	}
+	_, ok := g.cors.CORS(ctx, bucketOf(to), origin, method, nil, false)
+	return ok
+}
+
+// bucketOf returns the bucket that a request to S3 names.
+func bucketOf(to destination) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(to.request.Path, "/"), "/")
+	if name, err := url.PathUnescape(first); err == nil {
+		return name
+	}
+	return first
+}
+
+// The headers that browsers may send to, and read from, the services' APIs.
+const (
+	corsMethods = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+	corsHeaders = "*, Authorization, Content-Type, X-Amz-Date, X-Amz-Security-Token, X-Amz-Target, X-Amz-User-Agent, X-Amz-Content-Sha256, Amz-Sdk-Invocation-Id, Amz-Sdk-Request, Smithy-Protocol"
+	corsExposed = "x-amzn-RequestId, x-amzn-ErrorType, x-amzn-ErrorMessage, x-amz-request-id, x-amz-id-2, Date, ETag"
+)
+
+// preflight answers the question that a browser asks before a request; handled
+// is false if r is none.
+func (g *Gateway) preflight(a *answer, r *http.Request) (handled bool) {
+	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
+	if r.Method != http.MethodOptions || origin == "" || method == "" {
+		return false
+	}
+	asked := splitList(r.Header.Get("Access-Control-Request-Headers"))
+	question := r.Clone(r.Context())
+	question.Method = method
+	to, err := g.identify(question)
+	a.to = to
+	h := a.Header()
+	h["x-amzn-RequestId"] = []string{a.id}
+	if err == nil && to.service.family == auth.S3 && g.cors != nil {
+		if got, ok := g.cors.CORS(r.Context(), bucketOf(to), origin, method, asked, true); ok {
+			setAll(h, got)
+			a.WriteHeader(http.StatusOK)
+			return true
+		}
+	}
+	if !ownPage(origin) {
+		a.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Methods", corsMethods)
+	h.Set("Access-Control-Allow-Headers", strings.Join(append(asked, corsHeaders), ", "))
+	h.Set("Access-Control-Expose-Headers", corsExposed)
+	h.Set("Access-Control-Max-Age", "3600")
+	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	a.WriteHeader(http.StatusOK)
+	return true
+}
+
+// allowOrigin lets the page that sent a request read its answer, errors too.
+func (g *Gateway) allowOrigin(a *answer, r *http.Request, to destination) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h := a.Header()
+	if to.service.family == auth.S3 && g.cors != nil {
+		if got, ok := g.cors.CORS(r.Context(), bucketOf(to), origin, r.Method, nil, false); ok {
+			setAll(h, got)
+			return
+		}
+	}
+	if ownPage(origin) {
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Expose-Headers", corsExposed)
+		h.Set("Vary", "Origin")
+	}
+}
+
+func setAll(to, from http.Header) {
+	for name, values := range from {
+		to[name] = values
+	}
+}
+
+// splitList reads a comma-separated header.
+func splitList(s string) []string {
+	var out []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+var _ http.ResponseWriter = (*answer)(nil)
