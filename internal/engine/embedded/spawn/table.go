@@ -70,8 +70,8 @@ type Table struct {
 // reference says that an argument is an earlier call's result.
 type reference struct{ call, arg, from int }
 
-// Add appends a call. Arguments are int, uintptr, uint64, Ref, or a pointer
-// made by String, Strings or Bytes. The name is for the error.
+// Add appends a call. Pointers among its arguments are made by String, Strings
+// and Keep. The name is for the error.
 func (t *Table) Add(name string, number uintptr, args ...uintptr) Ref {
 	c := call{number: number}
 	copy(c.args[:], args)
@@ -85,6 +85,9 @@ func (t *Table) Add(name string, number uintptr, args ...uintptr) Ref {
 func (t *Table) Use(arg int, from Ref) {
 	t.refs = append(t.refs, reference{len(t.calls) - 1, arg, int(from)})
 }
+
+// Store has a call's result written to a word that Keep gave the address of.
+func (t *Table) Store(from Ref, word uintptr) { t.calls[from].result = word }
 
 // Tolerate has the call added last pass over one error.
 func (t *Table) Tolerate(errno syscall.Errno) { t.calls[len(t.calls)-1].tolerate = -uintptr(errno) }

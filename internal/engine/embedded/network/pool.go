@@ -1,0 +1,304 @@
+//go:build linux && amd64
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Mode is what a slot's network has.
+type Mode string
+
+// The modes.
+const (
+	None Mode = "none" // loopback only
+	NAT  Mode = "nat"  // an address and the outside
+)
+
+// Slot is the namespaces of one container.
+type Slot struct {
+	User, Net int        // descriptors of the namespaces
+	Base      uint32     // the machine's user id that is the container's 0
+	Address   netip.Addr // in mode NAT
+	mode      Mode
+	number    int
+	account   string
+}
+
+// Pool keeps slots: new ones made ahead, and used ones for their account.
+type Pool struct {
+	name  string
+	local []netip.Addr
+
+	routing sync.Mutex // before mu
+	router  *Router    // made at the first need
+
+	mu     sync.Mutex
+	next   int   // the lowest number never used
+	freed  []int // used numbers, longest unused first
+	fresh  map[Mode][]*Slot
+	used   map[key][]*Slot
+	idle   []*Slot // used ones, oldest first, for the count
+	making map[Mode]bool
+	closed bool
+	wait   sync.WaitGroup
+}
+
+type key struct {
+	account string
+	mode    Mode
+}
+
+// How many slots are kept.
+const (
+	ahead   = 4   // made ahead, per mode once that mode was asked for
+	maxIdle = 128 // used ones, of all accounts
+)
+
+// The machine's user ids from which containers' ranges are cut: above what
+// people and /etc/subuid use.
+const (
+	firstID = 1 << 30
+	ranges  = 1 << 14
+)
+
+// NewPool returns a pool for the engine of that name. Every namespace has the
+// local addresses on its loopback.
+func NewPool(name string, local []netip.Addr) *Pool {
+	return &Pool{name: name, local: local, fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
+}
+
+// Take returns a slot for a container of that account.
+func (p *Pool) Take(account string, mode Mode) (*Slot, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errors.New("network: the pool is closed")
+	}
+	k := key{account, mode}
+	if list := p.used[k]; len(list) > 0 {
+		s := list[len(list)-1]
+		p.used[k] = list[:len(list)-1]
+		p.forget(s)
+		p.mu.Unlock()
+		return s, nil
+	}
+	var s *Slot
+	if list := p.fresh[mode]; len(list) > 0 {
+		s, p.fresh[mode] = list[0], list[1:]
+	}
+	p.refill(mode)
+	p.mu.Unlock()
+	if s == nil {
+		var err error
+		if s, err = p.make(mode); err != nil {
+			return nil, err
+		}
+	}
+	s.account = account
+	return s, nil
+}
+
+// refill starts making slots ahead; p.mu is held.
+func (p *Pool) refill(mode Mode) {
+	if p.making[mode] || p.closed || len(p.fresh[mode]) >= ahead {
+		return
+	}
+	p.making[mode] = true
+	p.wait.Go(func() {
+		for {
+			s, err := p.make(mode)
+			p.mu.Lock()
+			if err == nil {
+				p.fresh[mode] = append(p.fresh[mode], s)
+			}
+			if err != nil || p.closed || len(p.fresh[mode]) >= ahead {
+				p.making[mode] = false // after an error the next Take sees it, or tries again
+				p.mu.Unlock()
+				return
+			}
+			p.mu.Unlock()
+		}
+	})
+}
+
+func (p *Pool) make(mode Mode) (*Slot, error) {
+	n, err := p.number()
+	if err != nil {
+		return nil, err
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(p.name)) // two engines on a machine begin at different places
+	base := firstID + (h.Sum32()+uint32(n))%ranges*IDs
+	s := &Slot{mode: mode, number: n, Base: base}
+	if s.User, s.Net, err = newUser(base); err != nil {
+		return nil, err
+	}
+	if err := p.fill(s); err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.end(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// number draws a number for a slot. Used ones come last, as the kernel takes
+// its time to remove what bears their name.
+func (p *Pool) number() (n int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.next < ranges:
+		n = p.next
+		p.next++
+	case len(p.freed) > 0:
+		n, p.freed = p.freed[0], p.freed[1:]
+	default:
+		return 0, fmt.Errorf("network: all %d ranges of user ids are in use", ranges)
+	}
+	return n, nil
+}
+
+// end closes a slot for good; p.mu is held.
+func (p *Pool) end(s *Slot) {
+	unix.Close(s.User)
+	unix.Close(s.Net)
+	p.freed = append(p.freed, s.number)
+}
+
+// fill sets a slot's network up.
+func (p *Pool) fill(s *Slot) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	defer h.Close()
+	local := make([]netip.Prefix, len(p.local))
+	for i, a := range p.local {
+		local[i] = netip.PrefixFrom(a, a.BitLen())
+	}
+	if _, err := address(h, "lo", local...); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	if s.mode != NAT {
+		return nil
+	}
+	r, err := p.Router()
+	if err != nil {
+		return err
+	}
+	s.Address = netip.AddrFrom4([4]byte{10, 254, byte((s.number + 1) >> 8), byte(s.number + 1)})
+	return r.attach(s.number, s.Net, h, s.Address)
+}
+
+// Give returns a slot whose processes have all ended. clean says that nothing
+// in its network can have been changed, so that it may serve its account again.
+func (p *Pool) Give(s *Slot, clean bool) {
+	if clean && s.mode == NAT {
+		clean = p.flush(s) == nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !clean || p.closed {
+		p.end(s)
+		return
+	}
+	k := key{s.account, s.mode}
+	p.used[k] = append(p.used[k], s)
+	p.idle = append(p.idle, s)
+	if len(p.idle) > maxIdle {
+		old := p.idle[0]
+		p.forget(old)
+		k := key{old.account, old.mode}
+		for i, u := range p.used[k] {
+			if u == old {
+				p.used[k] = append(p.used[k][:i:i], p.used[k][i+1:]...)
+				break
+			}
+		}
+		if len(p.used[k]) == 0 {
+			delete(p.used, k)
+		}
+		p.end(old)
+	}
+}
+
+// forget takes a slot off the idle list; p.mu is held.
+func (p *Pool) forget(s *Slot) {
+	for i, u := range p.idle {
+		if u == s {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return
+		}
+	}
+}
+
+// flush ends the connections that the router remembers of a slot.
+func (p *Pool) flush(s *Slot) error {
+	r, err := p.Router()
+	if err != nil {
+		return err
+	}
+	h, err := netlink.NewHandleAt(netns.NsHandle(r.fd), unix.NETLINK_NETFILTER)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	defer h.Close()
+	f := &netlink.ConntrackFilter{}
+	if err := f.AddIP(netlink.ConntrackOrigSrcIP, net.IP(s.Address.AsSlice())); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
+		return fmt.Errorf("network: forget connections: %w", err)
+	}
+	return nil
+}
+
+// Router returns the router, which it makes at the first call that succeeds.
+func (p *Pool) Router() (*Router, error) {
+	p.routing.Lock()
+	defer p.routing.Unlock()
+	if p.router == nil {
+		r, err := NewRouter(p.name)
+		if err != nil {
+			return nil, err
+		}
+		p.router = r
+	}
+	return p.router, nil
+}
+
+// Close gives all up. Slots still taken are closed by the end of the process.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.wait.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, list := range p.fresh {
+		for _, s := range list {
+			p.end(s)
+		}
+	}
+	for _, s := range p.idle {
+		p.end(s)
+	}
+	p.fresh, p.used, p.idle = map[Mode][]*Slot{}, map[key][]*Slot{}, nil
+	p.routing.Lock()
+	defer p.routing.Unlock()
+	if p.router == nil {
+		return nil
+	}
+	return p.router.Close()
+}

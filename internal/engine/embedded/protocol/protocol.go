@@ -1,0 +1,238 @@
+//go:build linux
+
+// Package protocol is what main and supervisor say to each other: one request
+// and its answers at a time on a unix socket, as JSON behind a length, with
+// descriptors beside it. A client uses several connections for several
+// requests at once.
+package protocol
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+)
+
+// The requests.
+const (
+	OpInfo     = "info"
+	OpCreate   = "create"
+	OpStart    = "start"
+	OpSignal   = "signal"
+	OpWait     = "wait"
+	OpRemove   = "remove"
+	OpUpdate   = "update"
+	OpFreeze   = "freeze"
+	OpAttach   = "attach"
+	OpListen   = "listen" // the answer comes with a descriptor
+	OpExec     = "exec"   // comes with three descriptors; the second answer is the exit
+	OpStats    = "stats"
+	OpLog      = "log" // how far the log reaches, everything written included; with After waits for more
+	OpEvents   = "events"
+	OpList     = "list"
+	OpInspect  = "inspect"
+	OpShutdown = "shutdown" // kills all containers, removes everything, and ends the supervisor
+)
+
+// Request is one of them, with what it needs.
+type Request struct {
+	Op      string
+	ID      engine.ID        `json:",omitempty"`
+	Spec    *engine.Spec     `json:",omitempty"`
+	Limits  *engine.Limits   `json:",omitempty"`
+	Mount   *engine.Mount    `json:",omitempty"`
+	Exec    *engine.ExecSpec `json:",omitempty"`
+	Signal  int              `json:",omitempty"`
+	Frozen  bool             `json:",omitempty"`
+	Network string           `json:",omitempty"`
+	Address string           `json:",omitempty"`
+	After   engine.Cursor    `json:",omitempty"`
+	Wait    bool             `json:",omitempty"`
+}
+
+// Reply is an answer.
+type Reply struct {
+	Error  *Error               `json:",omitempty"`
+	ID     engine.ID            `json:",omitempty"`
+	Info   *engine.Capabilities `json:",omitempty"`
+	Exit   *engine.Exit         `json:",omitempty"`
+	Stats  *engine.Stats        `json:",omitempty"`
+	Status *engine.Status       `json:",omitempty"`
+	Event  *engine.Event        `json:",omitempty"`
+	Log    *Log                 `json:",omitempty"`
+	More   bool                 `json:",omitempty"` // another answer follows
+}
+
+// Log says how far a container's log reaches.
+type Log struct {
+	First, End engine.Cursor // what is still kept
+	Exited     bool
+}
+
+// Error is an error that keeps its kind over the wire.
+type Error struct {
+	Kind  string // of kinds, or "start"
+	Text  string
+	Step  string
+	Path  string
+	Errno int
+}
+
+var kinds = map[string]error{
+	"not found": engine.ErrNotFound, "exists": engine.ErrExists, "state": engine.ErrState,
+	"unsupported": engine.ErrUnsupported, "invalid": engine.ErrInvalid,
+}
+
+// FromError makes an error ready for the wire.
+func FromError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Text: err.Error()}
+	var start *engine.StartError
+	if errors.As(err, &start) {
+		e.Kind, e.Step, e.Path, e.Errno = "start", start.Step, start.Path, int(start.Err)
+		return e
+	}
+	for k, is := range kinds {
+		if errors.Is(err, is) {
+			e.Kind = k
+		}
+	}
+	return e
+}
+
+// remote is an error of the other side: its text, and its kind by Unwrap.
+type remote struct {
+	text string
+	kind error
+}
+
+func (r *remote) Error() string { return r.text }
+func (r *remote) Unwrap() error { return r.kind }
+
+// Err makes it an error again.
+func (e *Error) Err() error {
+	if e == nil {
+		return nil
+	}
+	if e.Kind == "start" {
+		return &remote{e.Text, &engine.StartError{Step: e.Step, Path: e.Path, Err: syscall.Errno(e.Errno)}}
+	}
+	return &remote{e.Text, kinds[e.Kind]}
+}
+
+// maxMessage is the most that one message may have, in bytes.
+const maxMessage = 16 << 20
+
+// Conn sends and receives messages. It is for one goroutine at a time.
+type Conn struct {
+	*net.UnixConn
+	buf []byte
+}
+
+// NewConn wraps a connection.
+func NewConn(c *net.UnixConn) *Conn { return &Conn{UnixConn: c} }
+
+// Send sends a message with descriptors, which stay the caller's.
+func (c *Conn) Send(msg any, fds ...int) error {
+	text, err := json.Marshal(msg)
+	if err != nil {
+		return fmt.Errorf("protocol: %w", err)
+	}
+	if len(text) > maxMessage {
+		return fmt.Errorf("protocol: a message of %d bytes: %w", len(text), engine.ErrInvalid)
+	}
+	out := append(binary.LittleEndian.AppendUint32(make([]byte, 0, len(text)+4), uint32(len(text))), text...)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	n, _, err := c.WriteMsgUnix(out, rights, nil)
+	if err == nil && n < len(out) {
+		_, err = c.Write(out[n:])
+	}
+	return err
+}
+
+// Receive reads a message and its descriptors, which become the caller's.
+func (c *Conn) Receive(msg any) (fds []int, err error) {
+	if c.buf == nil {
+		c.buf = make([]byte, 8<<10)
+	}
+	var head [4]byte
+	var oob [128]byte
+	for got := 0; got < len(head); {
+		n, oobn, _, _, err := c.ReadMsgUnix(head[got:], oob[:])
+		if oobn > 0 {
+			fds = append(fds, rights(oob[:oobn])...)
+		}
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		if err != nil {
+			return closeAll(fds), err
+		}
+		got += n
+	}
+	size := int(binary.LittleEndian.Uint32(head[:]))
+	if size > maxMessage {
+		return closeAll(fds), fmt.Errorf("protocol: a message of %d bytes", size)
+	}
+	body := c.buf
+	if size > len(body) {
+		body = make([]byte, size)
+	}
+	if _, err := io.ReadFull(c, body[:size]); err != nil {
+		return closeAll(fds), err
+	}
+	if err := json.Unmarshal(body[:size], msg); err != nil {
+		return closeAll(fds), fmt.Errorf("protocol: %w", err)
+	}
+	return fds, nil
+}
+
+func rights(oob []byte) (fds []int) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for _, m := range messages {
+		if got, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd) // Go asks for MSG_CMSG_CLOEXEC as well
+	}
+	return fds
+}
+
+func closeAll(fds []int) []int {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return nil
+}
+
+// Config is what main tells the supervisor at its start.
+type Config struct {
+	Data    string // the engine's folder for what lasts: socket, logs
+	Run     string // its folder for what lives as long as the machine runs
+	Name    string // of its cgroup and its router
+	Cgroups int    // 1 or 2; 0 chooses
+	// Linger is how long a supervisor that has no containers goes on without
+	// anybody connected.
+	Linger time.Duration
+}
+
+// Command is the argument by which a program is started as supervisor.
+const Command = "engine-supervisor"
