@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+
+	"skerry/internal/cloud"
+)
+
+// environment is the prefix of the variables that stand for flags: --log-format
+// is SKERRY_LOG_FORMAT.
+const environment = "SKERRY_"
+
+// flagSet makes the flags of a command.
+func flagSet(name, about string) *flag.FlagSet {
+	f := flag.NewFlagSet("skerry "+name, flag.ContinueOnError)
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "skerry %s: %s\n\n", name, about)
+		f.PrintDefaults()
+		fmt.Fprintf(f.Output(), "\nEach flag is also a variable: --log-format is %sLOG_FORMAT.\n", environment)
+	}
+	return f
+}
+
+// parse reads the environment and then the arguments, which win. A wrong
+// argument has been reported when it returns errUsage.
+func parse(f *flag.FlagSet, args []string) error {
+	var bad error
+	f.VisitAll(func(fl *flag.Flag) {
+		name := environment + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		v := os.Getenv(name)
+		if v == "" || bad != nil {
+			return
+		}
+		if err := fl.Value.Set(v); err != nil {
+			bad = fmt.Errorf("%s: %w", name, err)
+		}
+	})
+	if bad != nil {
+		return bad
+	}
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return errUsage
+	case f.NArg() > 0:
+		fmt.Fprintf(f.Output(), "skerry: what is %q for?\n", f.Arg(0))
+		f.Usage()
+		return errUsage
+	}
+	return nil
+}
+
+// rootKeys is the repeatable flag --root-key; one value may also hold several
+// keys with commas between, as a variable must.
+type rootKeys []cloud.RootKey
+
+// String implements flag.Value. It never shows a secret.
+func (k *rootKeys) String() string {
+	if k == nil {
+		return ""
+	}
+	ids := make([]string, len(*k))
+	for i, key := range *k {
+		ids[i] = key.ID
+	}
+	return strings.Join(ids, ",")
+}
+
+// Set implements flag.Value.
+func (k *rootKeys) Set(s string) error {
+	for one := range strings.SplitSeq(s, ",") {
+		key, err := cloud.ParseRootKey(one)
+		if err != nil {
+			return err
+		}
+		*k = append(*k, key)
+	}
+	return nil
+}

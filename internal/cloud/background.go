@@ -1,0 +1,11 @@
+package cloud
+
+import "skerry/internal/loop"
+
+// background is the roster: every loop that works when nobody asks. Each says
+// itself what it does and how often; who wakes it stands here.
+func (p *parts) background() []loop.Loop {
+	return []loop.Loop{
+		p.logs.Sweep(), // by period: retention, and what was deleted
+	}
+}

@@ -1,0 +1,100 @@
+package cloud
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// DefaultListen is where existing wrappers and test libraries look for a local
+// cloud.
+const DefaultListen = "127.0.0.1:4566"
+
+// The values that a Config has unless it says otherwise.
+const (
+	DefaultAccount    = "000000000000"
+	DefaultRegion     = "us-east-1"
+	DefaultDurability = "fsync"
+)
+
+// RootKey is an access key of the account's root user.
+type RootKey struct{ ID, Secret string }
+
+// Config is what `skerry up` can be told.
+type Config struct {
+	Listen     string    // host:port
+	Data       string    // folder of all state
+	Account    string    // twelve digits
+	Region     string    // region of requests that name none
+	RootKeys   []RootKey // besides the one of first start, or test/test on loopback
+	Durability string    // fsync, or relaxed for test suites that can lose everything
+	Version    string    // of the binary, for status and logs
+	Log        *slog.Logger
+}
+
+var (
+	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+	regionForm  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	keyForm     = regexp.MustCompile(`^[A-Za-z0-9_]{3,128}$`)
+)
+
+// DefaultData returns the folder of state for the current user.
+func DefaultData() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/skerry"
+	}
+	if d := os.Getenv("XDG_DATA_HOME"); d != "" {
+		return filepath.Join(d, "skerry")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "skerry")
+	}
+	return "skerry-data"
+}
+
+// ParseRootKey reads the form ID:SECRET.
+func ParseRootKey(s string) (RootKey, error) {
+	id, secret, ok := strings.Cut(s, ":")
+	if !ok || !keyForm.MatchString(id) || secret == "" {
+		return RootKey{}, errors.New("a root key has the form ID:SECRET, the ID of 3 to 128 letters, digits and underscores")
+	}
+	return RootKey{id, secret}, nil
+}
+
+// Check tells what is wrong with a Config, in a sentence for its user.
+func (c Config) Check() error {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("--listen %q is not HOST:PORT", c.Listen)
+	}
+	if !accountForm.MatchString(c.Account) {
+		return fmt.Errorf("--account %q is not twelve digits", c.Account)
+	}
+	if !regionForm.MatchString(c.Region) {
+		return fmt.Errorf("--region %q has not the form of a region, such as us-east-1", c.Region)
+	}
+	if c.Data == "" {
+		return errors.New("--data names no folder")
+	}
+	if c.Durability != "fsync" && c.Durability != "relaxed" {
+		return fmt.Errorf("--durability %q is neither fsync nor relaxed", c.Durability)
+	}
+	return nil
+}
+
+// Loopback tells whether only this machine can reach the address.
+func (c Config) Loopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
