@@ -15,12 +15,12 @@ type Call struct {
 	Protocol  Protocol   // how the client speaks
 	Operation *Operation // nil if unknown
 
-	request  *Request
-	labels   []string // values of the URI's labels, unescaped
+	request    *Request
+	labels     []string // values of the URI's labels, unescaped
 	labelNames []string
-	query    []pair   // the URL's parameters
-	form     form     // awsQuery and ec2Query: all parameters, sorted by name
-	wantJSON bool     // a query service's client that accepts JSON
+	query      []pair // the URL's parameters
+	form       form   // awsQuery and ec2Query: all parameters, sorted by name
+	wantJSON   bool   // a query service's client that accepts JSON
 }
 
 // NewCall returns a call of which only the protocol is known, to answer an

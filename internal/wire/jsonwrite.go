@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 )
 
-
 // appendJSON writes the value of v by its plan.
 func (p *plan) appendJSON(b []byte, v reflect.Value, m *field) []byte {
 	if p.hook && v.CanAddr() {
