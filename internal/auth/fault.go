@@ -59,8 +59,8 @@ func (f Family) fault(jsonCode, queryCode, ec2Code, text string) *awserr.Error {
 	return awserr.New(http.StatusForbidden, queryCode, "%s", text)
 }
 
-// unsigned is the answer to a request that had to be signed.
-func (f Family) unsigned() error {
+// Unsigned is the answer to a request that had to be signed.
+func (f Family) Unsigned() error {
 	if f == S3 {
 		return accessDenied("Access Denied")
 	}

@@ -24,6 +24,10 @@ type Verifier struct {
 	ecdsa     ecdsaKeys
 }
 
+// maxUnsigned limits the bodies of unsigned requests, in bytes: whoever sends one
+// is not known at all.
+const maxUnsigned = 1 << 20
+
 // NewVerifier returns a verifier of the directory's credentials.
 func NewVerifier(d Directory, c clock.Clock) *Verifier { return &Verifier{directory: d, clock: c} }
 
@@ -78,8 +82,9 @@ func (v *Verifier) Verify(r *http.Request, o Options) (*Verified, error) {
 }
 
 func (v *Verifier) anonymous(r *http.Request, o Options) (*Verified, error) {
+	o.MaxBody = min(o.MaxBody, maxUnsigned)
 	if o.Family != S3 && !o.Optional {
-		return nil, o.Family.unsigned()
+		return nil, o.Family.Unsigned()
 	}
 	body, _, err := readBody(r, o, nil)
 	if err != nil {
