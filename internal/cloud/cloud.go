@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"skerry/internal/blob"
+	"skerry/internal/console"
 	"skerry/internal/listen"
 	"skerry/internal/loop"
 	"skerry/internal/store"
@@ -145,7 +146,7 @@ func (c *Cloud) close() error {
 // doors lists who takes a request before the gateway does.
 func (c *Cloud) doors() []listen.Door {
 	return []listen.Door{
-		{Name: "own pages", Match: isOwn, Handler: c.ownPages(http.NotFoundHandler())},
+		{Name: "own pages", Match: isOwn, Handler: c.ownPages(console.Handler())},
 	}
 }
 
