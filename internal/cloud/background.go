@@ -6,6 +6,7 @@ import "skerry/internal/loop"
 // itself what it does and how often; who wakes it stands here.
 func (p *parts) background() []loop.Loop {
 	return []loop.Loop{
+		p.outbox.Loop(), // woken by every transaction that emits
 		p.logs.Sweep(), // by period: retention, and what was deleted
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"skerry/internal/auth"
 	"skerry/internal/base/clock"
+	"skerry/internal/events"
 	"skerry/internal/gateway"
 	"skerry/internal/loop"
 	"skerry/internal/op"
@@ -17,6 +18,7 @@ type parts struct {
 	services []op.Service
 	gateway  *gateway.Gateway
 	loops    *loop.Driver
+	outbox   *events.Outbox
 	logs     *logs.Service
 }
 
@@ -29,6 +31,8 @@ func (c *Cloud) build() error {
 		log  = c.log
 		when = clock.Real
 	)
+	p.outbox = events.New(c.db, when, log)
+	route(p.outbox, call, when)
 	p.logs = logs.New(logs.Deps{Store: c.db, Clock: when, Log: log, Cloud: call})
 
 	p.services = []op.Service{
