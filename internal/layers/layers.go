@@ -34,7 +34,7 @@ var order = []layer{
 	{name: "internal/store/*", sees: []string{"internal/base/*"}},
 	{name: "internal/blob/*", sees: []string{"internal/base/*"}},
 	{name: "internal/loop/*", sees: []string{"internal/base/*"}},
-	{name: "internal/meter/*", sees: []string{"internal/base/*", "internal/store/*"}},
+	{name: "internal/meter/*", sees: []string{"internal/base/*", "internal/store/*", "internal/loop/*"}},
 	{name: "internal/auth/*", sees: []string{"internal/base/*"}},
 	{name: "internal/wire/*", sees: []string{"internal/base/*"}, tests: []string{"internal/api/*"}},
 	{name: "internal/api/*", sees: []string{"internal/base/*", "internal/wire/*"}},
