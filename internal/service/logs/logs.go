@@ -8,16 +8,18 @@ import (
 
 	"skerry/internal/api/logs"
 	"skerry/internal/base/clock"
+	"skerry/internal/events"
 	"skerry/internal/op"
 	"skerry/internal/store"
 )
 
 // Deps is what the service needs.
 type Deps struct {
-	Store *store.DB
-	Clock clock.Clock
-	Log   *slog.Logger
-	Cloud op.Caller // to ask a subscription's function whether it may be invoked
+	Store  *store.DB
+	Clock  clock.Clock
+	Log    *slog.Logger
+	Cloud  op.Caller // to ask a subscription's function whether it may be invoked
+	Outbox *events.Outbox
 }
 
 // Service is CloudWatch Logs.
@@ -51,6 +53,9 @@ func (s *Service) groupOperations() []op.Operation {
 		op.New("TagLogGroup", s.mayTagGroup, s.TagLogGroup),
 		op.New("UntagLogGroup", s.mayUntagGroup, s.UntagLogGroup),
 		op.New("ListTagsLogGroup", onGroup(s, "logs:ListTagsLogGroup", func(in *logs.ListTagsLogGroupInput) *string { return in.LogGroupName }), s.ListTagsLogGroup),
+		op.New("PutSubscriptionFilter", onGroup(s, "logs:PutSubscriptionFilter", func(in *logs.PutSubscriptionFilterInput) *string { return in.LogGroupName }), s.PutSubscriptionFilter),
+		op.New("DescribeSubscriptionFilters", onGroup(s, "logs:DescribeSubscriptionFilters", func(in *logs.DescribeSubscriptionFiltersInput) *string { return in.LogGroupName }), s.DescribeSubscriptionFilters),
+		op.New("DeleteSubscriptionFilter", onGroup(s, "logs:DeleteSubscriptionFilter", func(in *logs.DeleteSubscriptionFilterInput) *string { return in.LogGroupName }), s.DeleteSubscriptionFilter),
 		op.New("PutResourcePolicy", onAll[logs.PutResourcePolicyInput]("logs:PutResourcePolicy"), s.PutResourcePolicy),
 		op.New("DescribeResourcePolicies", onAll[logs.DescribeResourcePoliciesInput]("logs:DescribeResourcePolicies"), s.DescribeResourcePolicies),
 		op.New("DeleteResourcePolicy", onAll[logs.DeleteResourcePolicyInput]("logs:DeleteResourcePolicy"), s.DeleteResourcePolicy),

@@ -75,6 +75,9 @@ func (s *Service) write(tx *store.Tx, g *groupRow, st *streamRow, batch []logs.I
 	if err := streams.Put(tx, st); err != nil {
 		return err
 	}
+	if err := s.forward(tx, g, made, now); err != nil {
+		return err
+	}
 	tx.OnCommit(func() { s.tails.publish(g, made) })
 	return nil
 }
