@@ -32,7 +32,9 @@ type plan struct {
 	elem *field // element of a list, value of a map
 	key  *field
 
-	hook bool // the type has DecodeJSON and AppendJSON
+	hook    bool // the type has DecodeJSON and AppendJSON
+	index   uint16
+	checked bool // the shape or one below it has constraints
 }
 
 // field is a member with all that a codec needs to know of it.
@@ -77,6 +79,7 @@ func (s *Service) planOf(shape uint16, typ reflect.Type) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wire: %s: %w", s.ID, err)
 	}
+	markChecked(b.made)
 	for k, v := range b.made {
 		s.plans.done.LoadOrStore(k, v)
 	}
@@ -142,7 +145,7 @@ func (b *planner) plan(index uint16, typ reflect.Type) (*plan, error) {
 		return nil, fmt.Errorf("no shape %d", index)
 	}
 	shape := &b.s.Shapes[index]
-	p := &plan{shape: shape, kind: shape.Kind, typ: typ}
+	p := &plan{shape: shape, kind: shape.Kind, typ: typ, index: index}
 	b.made[key] = p
 	mismatch := fmt.Errorf("shape %s does not fit %s", shape.Name, typ)
 	switch shape.Kind {

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Protocol is one of the AWS protocols.
@@ -212,12 +213,14 @@ type Service struct {
 	CloudTrailSource   string
 	CloudFormationName string
 	ModelDate          string
+	Validation         string      // code of input that breaks a constraint; "none", "missing" or empty, see Validate
 	MaxRequest         int64       // bytes of a request body that is held in memory; 0 means DefaultMaxRequest
 	Operations         []Operation // sorted by name
 	Shapes             []Shape     // sorted by name; the first one is an empty structure
 
-	plans  planCache
-	router routerCache
+	plans    planCache
+	router   routerCache
+	patterns sync.Map // shape's index -> *pattern
 }
 
 // DefaultMaxRequest is the largest request body that is read into memory, in

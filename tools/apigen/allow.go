@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,10 +17,13 @@ type allowList struct {
 	operations map[string]bool
 	maxRequest string
 	strings    []string // shapes that are text, whatever the model says
+	open       []string // shapes whose enumeration the service checks itself
+	validation string
 }
 
 // readAllowList reads lines of "model <file>", "all", "max-request <bytes>",
-// "string <shape>" or an operation's name; # begins a comment.
+// "validation <code>", "string <shape>", "open <shape>" or an operation's name;
+// # begins a comment.
 func readAllowList(path string) (*allowList, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -35,6 +39,10 @@ func readAllowList(path string) (*allowList, error) {
 			a.model = words[1]
 		case words[0] == "max-request" && len(words) == 2:
 			a.maxRequest = words[1]
+		case words[0] == "validation" && len(words) == 2:
+			a.validation = words[1]
+		case words[0] == "open" && len(words) == 2:
+			a.open = append(a.open, words[1])
 		case words[0] == "string" && len(words) == 2:
 			a.strings = append(a.strings, words[1])
 		case len(words) == 1 && words[0] == "all":
@@ -55,11 +63,18 @@ func (a *allowList) allows(op string) bool { return a.all || a.operations[op] }
 
 // apply makes the allow-list's changes to the model.
 func (a *allowList) apply(m *model) error {
-	for _, name := range a.strings {
+	for _, name := range slices.Concat(a.strings, a.open) {
 		if _, ok := m.Shapes.by[name]; !ok {
 			return fmt.Errorf("%s has no shape %s", a.model, name)
 		}
+	}
+	for _, name := range a.strings {
 		m.Shapes.by[name] = shape{Type: "string"}
+	}
+	for _, name := range a.open {
+		s := m.Shapes.by[name]
+		s.Open = true
+		m.Shapes.by[name] = s
 	}
 	return nil
 }

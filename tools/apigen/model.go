@@ -77,6 +77,7 @@ type shape struct {
 	Timestamp   string       `json:"timestamp"`
 	Sensitive   bool         `json:"sensitive"`
 	Streaming   bool         `json:"streaming"`
+	Open        bool         `json:"-"` // other values than the enumeration's are fine
 }
 
 type fault struct {

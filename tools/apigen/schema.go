@@ -86,6 +86,7 @@ func (g *generator) schemaFile() ([]byte, error) {
 	head.str("CloudFormationName", m.CloudFormationName)
 	head.str("ModelDate", m.ModelDate)
 	head.raw("MaxRequest", g.allow.maxRequest)
+	head.str("Validation", g.allow.validation)
 	b.WriteString(strings.Join(head.parts, ",\n"))
 	b.WriteString(",\nOperations: []wire.Operation{\n")
 	for _, op := range g.ops {
@@ -188,7 +189,9 @@ func (g *generator) shape(name string) (string, error) {
 	}
 	l.raw("Limits", limits)
 	l.str("Pattern", s.Pattern)
-	l.raw("Enum", stringList(s.Enum))
+	if !s.Open {
+		l.raw("Enum", stringList(s.Enum))
+	}
 	if s.Timestamp != "" {
 		l.raw("Time", "wire."+timeFormats[s.Timestamp])
 	}

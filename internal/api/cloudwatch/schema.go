@@ -23,6 +23,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "monitoring.amazonaws.com",
 	CloudFormationName: "CloudWatch",
 	ModelDate:          "2026-07-22",
+	Validation:         "ValidationError",
 	Operations: []wire.Operation{
 		{Name: "AssociateDatasetKmsKey", Input: 39, Output: 40, In: (*AssociateDatasetKmsKeyInput)(nil), Out: (*AssociateDatasetKmsKeyOutput)(nil), Errors: []uint16{194, 197, 49, 196, 305}, ResultWrapper: "AssociateDatasetKmsKeyResult"},
 		{Name: "DeleteAlarmMuteRule", Input: 75, In: (*DeleteAlarmMuteRuleInput)(nil), Out: (*DeleteAlarmMuteRuleOutput)(nil)},

@@ -17,6 +17,7 @@ var Schema = &wire.Service{
 	EndpointPrefix: "ec2",
 	XMLNamespace:   "http://ec2.amazonaws.com/doc/2016-11-15",
 	ModelDate:      "2026-08-07",
+	Validation:     "missing",
 	Operations: []wire.Operation{
 		{Name: "AcceptAddressTransfer"},
 		{Name: "AcceptCapacityReservationBillingOwnership"},

@@ -21,6 +21,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "ecs.amazonaws.com",
 	CloudFormationName: "ECS",
 	ModelDate:          "2026-08-05",
+	Validation:         "InvalidParameterException",
 	Operations: []wire.Operation{
 		{Name: "ContinueServiceDeployment", Input: 95, Output: 96, In: (*ContinueServiceDeploymentInput)(nil), Out: (*ContinueServiceDeploymentOutput)(nil), Errors: []uint16{9, 480, 314, 55, 504, 603}},
 		{Name: "CreateCapacityProvider", Input: 99, Output: 100, In: (*CreateCapacityProviderInput)(nil), Out: (*CreateCapacityProviderOutput)(nil), Errors: []uint16{9, 319, 480, 620, 314, 55, 64, 603}, Idempotent: true},

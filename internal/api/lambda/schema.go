@@ -570,7 +570,7 @@ var Schema = &wire.Service{
 		{Name: "RetryDetails", Members: []wire.Member{{Name: "CurrentAttempt", Shape: 24}, {Name: "NextAttemptDelaySeconds", Shape: 128}}, Type: (*RetryDetails)(nil)},
 		{Name: "ReverseOrder", Kind: wire.Boolean},
 		{Name: "RoleArn", Kind: wire.String, Limits: &wire.Limits{Min: 0, HasMin: true, Max: 10000, HasMax: true}, Pattern: "arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+"},
-		{Name: "Runtime", Kind: wire.String, Enum: []string{"nodejs", "nodejs4.3", "nodejs6.10", "nodejs8.10", "nodejs10.x", "nodejs12.x", "nodejs14.x", "nodejs16.x", "nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x", "java8", "java8.al2", "java11", "java17", "java21", "java25", "python2.7", "python3.6", "python3.7", "python3.8", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14", "dotnetcore1.0", "dotnetcore2.0", "dotnetcore2.1", "dotnetcore3.1", "dotnet6", "dotnet8", "dotnet10", "nodejs4.3-edge", "go1.x", "ruby2.5", "ruby2.7", "ruby3.2", "ruby3.3", "ruby3.4", "ruby4.0", "provided", "provided.al2", "provided.al2023", "nodejs26.x", "python3.15", "java8.al2023", "java11.al2023", "java17.al2023"}},
+		{Name: "Runtime", Kind: wire.String},
 		{Name: "RuntimeVersionArn", Kind: wire.String, Limits: &wire.Limits{Min: 26, HasMin: true, Max: 2048, HasMax: true}, Pattern: "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+"},
 		{Name: "RuntimeVersionConfig", Members: []wire.Member{{Name: "RuntimeVersionArn", Shape: 462}, {Name: "Error", Shape: 464}}, Type: (*RuntimeVersionConfig)(nil)},
 		{Name: "RuntimeVersionError", Members: []wire.Member{{Name: "ErrorCode", Shape: 517}, {Name: "Message", Shape: 485}}, Type: (*RuntimeVersionError)(nil)},

@@ -21,6 +21,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "logs.amazonaws.com",
 	CloudFormationName: "Logs",
 	ModelDate:          "2026-08-06",
+	Validation:         "InvalidParameterException",
 	Operations: []wire.Operation{
 		{Name: "AssociateKmsKey", Input: 29, In: (*AssociateKmsKeyInput)(nil), Out: (*AssociateKmsKeyOutput)(nil), Errors: []uint16{335, 557, 458, 596}},
 		{Name: "AssociateSourceToS3TableIntegration", Input: 30, Output: 31, In: (*AssociateSourceToS3TableIntegrationInput)(nil), Out: (*AssociateSourceToS3TableIntegrationOutput)(nil), Errors: []uint16{1, 557, 659, 693, 332}},

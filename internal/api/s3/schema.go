@@ -23,6 +23,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "s3.amazonaws.com",
 	CloudFormationName: "S3",
 	ModelDate:          "2026-08-06",
+	Validation:         "none",
 	Operations: []wire.Operation{
 		{Name: "AbortMultipartUpload", Method: "DELETE", URI: "/{Bucket}/{Key+}", Status: 204, Input: 5, Output: 4, In: (*AbortMultipartUploadInput)(nil), Out: (*AbortMultipartUploadOutput)(nil), Errors: []uint16{453}},
 		{Name: "CompleteMultipartUpload", URI: "/{Bucket}/{Key+}", Input: 100, Output: 99, In: (*CompleteMultipartUploadInput)(nil), Out: (*CompleteMultipartUploadOutput)(nil), OutputRoot: "CompleteMultipartUploadResult"},

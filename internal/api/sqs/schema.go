@@ -23,6 +23,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "sqs.amazonaws.com",
 	CloudFormationName: "SQS",
 	ModelDate:          "2025-09-19",
+	Validation:         "missing",
 	Operations: []wire.Operation{
 		{Name: "AddPermission", Input: 3, In: (*AddPermissionInput)(nil), Out: (*AddPermissionOutput)(nil), Errors: []uint16{78, 91, 84, 38, 44, 113}},
 		{Name: "CancelMessageMoveTask", Input: 13, Output: 14, In: (*CancelMessageMoveTaskInput)(nil), Out: (*CancelMessageMoveTaskOutput)(nil), Errors: []uint16{92, 91, 38, 44, 113}, ResultWrapper: "CancelMessageMoveTaskResult"},

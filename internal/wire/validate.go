@@ -1,0 +1,366 @@
+package wire
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"skerry/internal/base/awserr"
+)
+
+// maxFaults is how many faults one answer lists.
+const maxFaults = 10
+
+// markChecked marks the plans that have constraints in them, so that validation
+// passes over the others.
+func markChecked(plans map[planKey]*plan) {
+	for changed := true; changed; {
+		changed = false
+		for _, p := range plans {
+			if !p.checked && p.hasConstraints() {
+				p.checked, changed = true, true
+			}
+		}
+	}
+}
+
+func (p *plan) hasConstraints() bool {
+	s := p.shape
+	if s.Limits != nil || s.Pattern != "" || len(s.Enum) > 0 || p.kind == Union && !p.hook {
+		return true
+	}
+	if p.elem != nil && p.elem.checked || p.key != nil && p.key.checked {
+		return true
+	}
+	return slices.ContainsFunc(p.fields, func(f field) bool { return f.checked || f.is(Required) })
+}
+
+// Validate holds an input against the constraints of the model: required
+// members, lengths, ranges, patterns, enumerations and unions. in is a pointer
+// to the input struct.
+//
+// The answer is in the words of the service. Most list all faults in one
+// ValidationException (of query services ValidationError): "2 validation errors
+// detected: Value null at 'name' failed to satisfy constraint: Member must not
+// be null; ...". EC2 and SQS tell the first missing member (MissingParameter),
+// and check values themselves. S3 checks everything itself.
+func Validate(svc *Service, op *Operation, in any) error {
+	if svc.Validation == "none" || !op.Built() {
+		return nil
+	}
+	value := reflect.ValueOf(in).Elem()
+	p, err := svc.planOf(op.Input, value.Type())
+	if err != nil {
+		return err
+	}
+	if !p.checked {
+		return nil
+	}
+	v := validator{svc: svc, missingOnly: svc.Validation == "missing"}
+	v.structure(p, "", value)
+	if v.missingOnly {
+		return v.missing()
+	}
+	if len(v.faults) == 0 {
+		return nil
+	}
+	code := svc.Validation
+	if code == "" {
+		code = "ValidationException"
+		if svc.Protocols[0] == AWSQuery {
+			code = "ValidationError"
+		}
+	}
+	errors := "errors"
+	if len(v.faults) == 1 {
+		errors = "error"
+	}
+	return awserr.New(400, code, "%s", fmt.Sprintf("%d validation %s detected: %s", len(v.faults), errors, strings.Join(v.faults, "; ")))
+}
+
+// validator walks an input.
+type validator struct {
+	svc         *Service
+	missingOnly bool
+	faults      []string
+}
+
+// missing is the answer of EC2 and SQS to a missing parameter.
+func (v *validator) missing() error {
+	if len(v.faults) == 0 {
+		return nil
+	}
+	end := "."
+	if v.svc.Speaks(EC2Query) {
+		end = ""
+	}
+	return awserr.New(400, "MissingParameter", "The request must contain the parameter %s%s", v.faults[0], end)
+}
+
+func (v *validator) full() bool { return len(v.faults) >= maxFaults }
+
+func (v *validator) fault(value, path, constraint string) {
+	if !v.full() && !v.missingOnly {
+		v.faults = append(v.faults, "Value "+value+" at '"+path+"' failed to satisfy constraint: "+constraint)
+	}
+}
+
+func (v *validator) structure(p *plan, path string, value reflect.Value) {
+	for i := range p.fields {
+		f := &p.fields[i]
+		member, ok := present(value.Field(f.index))
+		if !ok {
+			v.absent(f, v.join(path, f))
+			continue
+		}
+		if f.checked && !v.full() {
+			v.value(f, v.join(path, f), member)
+		}
+	}
+}
+
+// absent notes a member that has to be there. Clients fill in tokens, but need
+// not.
+func (v *validator) absent(f *field, path string) {
+	if !f.is(Required) || f.is(IdempotencyToken) || f.streaming() || v.full() {
+		return
+	}
+	if v.missingOnly {
+		v.faults = append(v.faults, path)
+		return
+	}
+	v.fault("null", path, "Member must not be null")
+}
+
+// join adds a member to a path: "keySchema.1.member" and AttributeName become
+// "keySchema.1.member.attributeName".
+func (v *validator) join(path string, f *field) string {
+	name := lowerFirst(f.member.Name)
+	if v.missingOnly {
+		name = f.query
+		if v.svc.Speaks(EC2Query) {
+			name = f.ec2
+		}
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func (v *validator) value(f *field, path string, value reflect.Value) {
+	if value.Kind() == reflect.Interface || value.Kind() == reflect.Func {
+		return
+	}
+	if !v.missingOnly {
+		for _, c := range v.constraints(f.plan, value) {
+			v.fault(show(f, value), path, c)
+		}
+	}
+	switch f.kind {
+	case Structure:
+		v.structure(f.plan, path, value)
+	case Union:
+		v.union(f, path, value)
+	case List:
+		v.list(f, path, value)
+	case Map:
+		v.mapping(f, path, value)
+	}
+}
+
+// union checks that exactly one member is set. A type with a hook has its own
+// words for that.
+func (v *validator) union(f *field, path string, value reflect.Value) {
+	n := 0
+	for i := range f.fields {
+		if _, ok := present(value.Field(i)); ok {
+			n++
+		}
+	}
+	if n != 1 && !f.hook {
+		v.fault(show(f, value), path, "Member must have exactly one member set")
+	}
+	v.structure(f.plan, path, value)
+}
+
+func (v *validator) list(f *field, path string, value reflect.Value) {
+	if !f.elem.checked {
+		return
+	}
+	for i := range value.Len() {
+		if v.full() {
+			return
+		}
+		e := value.Index(i)
+		if isScalar(f.elem.kind) {
+			if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
+				v.fault(show(f, value), path, "Member must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+				return
+			}
+			continue
+		}
+		at := path + "." + strconv.Itoa(i+1)
+		if !v.missingOnly {
+			at += ".member"
+		}
+		v.value(f.elem, at, e)
+	}
+}
+
+func (v *validator) mapping(f *field, path string, value reflect.Value) {
+	for _, key := range sortedKeys(value) {
+		if v.full() {
+			return
+		}
+		if f.key.checked && !v.missingOnly {
+			if all := v.constraints(f.key.plan, reflect.ValueOf(key)); len(all) > 0 {
+				v.fault(show(f, value), path, "Map keys must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+				return
+			}
+		}
+		if !f.elem.checked {
+			continue
+		}
+		e := mapValue(value, key)
+		if isScalar(f.elem.kind) || f.elem.kind == List {
+			if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
+				v.fault(show(f, value), path, "Map value must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+				return
+			}
+		}
+		if !isScalar(f.elem.kind) {
+			v.value(&field{plan: unlimited(f.elem.plan), member: f.elem.member}, path+"."+key+".member", e)
+		}
+	}
+}
+
+// unlimited returns the plan without the list's own limits, which have been
+// told already.
+func unlimited(p *plan) *plan {
+	if p.kind != List || p.shape.Limits == nil {
+		return p
+	}
+	shape := *p.shape
+	shape.Limits = nil
+	c := *p
+	c.shape = &shape
+	return &c
+}
+
+func isScalar(k Kind) bool { return k >= String }
+
+// constraints returns those that a value itself breaks: the pattern, the
+// enumeration, the limits.
+func (v *validator) constraints(p *plan, value reflect.Value) []string {
+	s := p.shape
+	var out []string
+	what, n, limited := "length", int64(0), s.Limits != nil
+	switch p.kind {
+	case String:
+		text := value.String()
+		n = int64(utf8.RuneCountInString(text))
+		if s.Pattern != "" && !v.svc.patternOf(p).match(text) {
+			out = append(out, "Member must satisfy regular expression pattern: "+strings.TrimSuffix(strings.TrimPrefix(s.Pattern, "^"), "$"))
+		}
+		if len(s.Enum) > 0 && !slices.Contains(s.Enum, text) {
+			out = append(out, "Member must satisfy enum value set: ["+strings.Join(s.Enum, ", ")+"]")
+		}
+	case Blob, List, Map:
+		n = int64(value.Len())
+	case Integer, Long:
+		what, n = "value", value.Int()
+	case Float, Double:
+		if limited {
+			return floatLimits(s.Limits, value.Float())
+		}
+	default:
+		limited = false
+	}
+	if limited && s.Limits.HasMax && n > s.Limits.Max {
+		out = append(out, "Member must have "+what+" less than or equal to "+strconv.FormatInt(s.Limits.Max, 10))
+	}
+	if limited && s.Limits.HasMin && n < s.Limits.Min {
+		out = append(out, "Member must have "+what+" greater than or equal to "+strconv.FormatInt(s.Limits.Min, 10))
+	}
+	return out
+}
+
+func floatLimits(l *Limits, f float64) []string {
+	switch {
+	case l.HasMax && f > float64(l.Max):
+		return []string{"Member must have value less than or equal to " + strconv.FormatInt(l.Max, 10)}
+	case l.HasMin && f < float64(l.Min):
+		return []string{"Member must have value greater than or equal to " + strconv.FormatInt(l.Min, 10)}
+	}
+	return nil
+}
+
+// maxShown bounds a value in a message, in bytes.
+const maxShown = 1024
+
+// show writes a value as messages have it: 'text', '[a, b]', '{k=v}'.
+func show(f *field, value reflect.Value) string {
+	var b strings.Builder
+	showValue(&b, f.plan, value)
+	text := b.String()
+	if len(text) > maxShown {
+		text = strings.ToValidUTF8(text[:maxShown], "") + "..."
+	}
+	return "'" + text + "'"
+}
+
+func showValue(b *strings.Builder, p *plan, value reflect.Value) {
+	if b.Len() > maxShown {
+		return
+	}
+	if p.shape.Is&Sensitive != 0 {
+		b.WriteString("***Sensitive Data Redacted***")
+		return
+	}
+	switch p.kind {
+	case Structure, Union:
+		b.WriteString(p.shape.Name + "(")
+		first := true
+		for i := range p.fields {
+			f := &p.fields[i]
+			member, ok := present(value.Field(f.index))
+			if !ok || member.Kind() == reflect.Interface || member.Kind() == reflect.Func {
+				continue
+			}
+			if !first {
+				b.WriteString(", ")
+			}
+			first = false
+			b.WriteString(lowerFirst(f.member.Name) + "=")
+			showValue(b, f.plan, member)
+		}
+		b.WriteByte(')')
+	case List:
+		b.WriteByte('[')
+		for i := range value.Len() {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			showValue(b, p.elem.plan, value.Index(i))
+		}
+		b.WriteByte(']')
+	case Map:
+		b.WriteByte('{')
+		for i, key := range sortedKeys(value) {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(key + "=")
+			showValue(b, p.elem.plan, mapValue(value, key))
+		}
+		b.WriteByte('}')
+	case Blob:
+		fmt.Fprintf(b, "java.nio.HeapByteBuffer[pos=0 lim=%d cap=%d]", value.Len(), value.Len())
+	default:
+		b.WriteString((&field{plan: p, member: &Member{}}).text(value, DateTime))
+	}
+}
