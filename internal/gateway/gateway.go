@@ -175,6 +175,9 @@ func (g *Gateway) decode(to destination, c caller) (request, error) {
 	if err := call.Decode(req.input); err != nil {
 		return req, err
 	}
+	if err := wire.Validate(to.service.api, call.Operation, req.input); err != nil {
+		return req, err
+	}
 	return req, signedEnough(to, c.scope, call.Operation)
 }
 
@@ -225,6 +228,9 @@ func (g *Gateway) Call(ctx context.Context, sc auth.Scope, serviceID, operation 
 
 // call is serve without a wire.
 func (g *Gateway) call(ctx context.Context, sc auth.Scope, svc *service, o op.Operation, in any) (any, error) {
+	if err := wire.Validate(svc.api, svc.api.Operation(o.Name), in); err != nil {
+		return nil, err
+	}
 	p, err := g.authorise(ctx, sc, request{service: svc, op: o, input: in})
 	if err != nil {
 		return nil, err
