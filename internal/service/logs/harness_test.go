@@ -12,6 +12,7 @@ import (
 	"skerry/internal/auth"
 	"skerry/internal/base/awserr"
 	"skerry/internal/base/clock"
+	"skerry/internal/meter"
 	"skerry/internal/store"
 )
 
@@ -41,7 +42,7 @@ func newHarness(t testing.TB) *harness {
 	})
 	c := clock.NewFake(time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC))
 	return &harness{
-		Service: New(Deps{Store: db, Clock: c, Log: slog.New(slog.DiscardHandler)}),
+		Service: New(Deps{Store: db, Clock: c, Log: slog.New(slog.DiscardHandler), Meter: meter.New(db, c)}),
 		t:       t, clock: c,
 		scope: auth.Scope{Account: account, Region: region, Principal: auth.Principal{Kind: auth.Root, Account: account}},
 	}

@@ -9,6 +9,7 @@ import (
 	"skerry/internal/api/logs"
 	"skerry/internal/base/clock"
 	"skerry/internal/events"
+	"skerry/internal/meter"
 	"skerry/internal/op"
 	"skerry/internal/store"
 )
@@ -20,6 +21,7 @@ type Deps struct {
 	Log    *slog.Logger
 	Cloud  op.Caller // to ask a subscription's function whether it may be invoked
 	Outbox *events.Outbox
+	Meter  *meter.Meter
 }
 
 // Service is CloudWatch Logs.

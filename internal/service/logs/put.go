@@ -7,6 +7,7 @@ import (
 
 	"skerry/internal/api/logs"
 	"skerry/internal/auth"
+	"skerry/internal/meter"
 	"skerry/internal/store"
 	"skerry/internal/wire"
 )
@@ -79,7 +80,14 @@ func (s *Service) write(tx *store.Tx, g *groupRow, st *streamRow, batch []logs.I
 		return err
 	}
 	tx.OnCommit(func() { s.tails.publish(g, made) })
-	return nil
+	usage := "DataProcessing-Bytes"
+	if g.Class == logs.LogGroupClassInfrequentAccess {
+		usage = "DataProcessingIA-Bytes"
+	}
+	return s.Meter.Record(tx, meter.Usage{
+		Account: g.Account, Region: g.Region, Service: "AmazonCloudWatch", Type: usage, Resource: g.arn(),
+		Quantity: bytes, Unit: meter.Bytes, Start: now, End: now,
+	})
 }
 
 // checkBatch refuses a batch that is too large or out of order as a whole.
