@@ -7,6 +7,9 @@ import "skerry/internal/loop"
 func (p *parts) background() []loop.Loop {
 	return []loop.Loop{
 		p.outbox.Loop(), // woken by every transaction that emits
-		p.logs.Sweep(),  // by period: retention, and what was deleted
+		p.meter.FlushLoop(),
+		p.meter.FoldLoop(),
+		p.logs.Sweep(),   // by period: retention, and what was deleted
+		p.logs.Storage(), // by period
 	}
 }

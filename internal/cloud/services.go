@@ -9,6 +9,7 @@ import (
 	"skerry/internal/events"
 	"skerry/internal/gateway"
 	"skerry/internal/loop"
+	"skerry/internal/meter"
 	"skerry/internal/op"
 	"skerry/internal/service/logs"
 )
@@ -19,6 +20,7 @@ type parts struct {
 	gateway  *gateway.Gateway
 	loops    *loop.Driver
 	outbox   *events.Outbox
+	meter    *meter.Meter
 	logs     *logs.Service
 }
 
@@ -33,7 +35,8 @@ func (c *Cloud) build() error {
 	)
 	p.outbox = events.New(c.db, when, log)
 	route(p.outbox, call, when)
-	p.logs = logs.New(logs.Deps{Store: c.db, Clock: when, Log: log, Cloud: call})
+	p.meter = meter.New(c.db, when)
+	p.logs = logs.New(logs.Deps{Store: c.db, Clock: when, Log: log, Cloud: call, Outbox: p.outbox, Meter: p.meter})
 
 	p.services = []op.Service{
 		p.logs.Service(),
