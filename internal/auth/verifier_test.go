@@ -444,3 +444,17 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestSignVerifies(t *testing.T) {
+	dir, _, v := world()
+	for _, key := range []string{annKey, sesKey} {
+		c := dir[key]
+		for service, family := range map[string]auth.Family{"s3": auth.S3, "lambda": auth.REST} {
+			r := request(t, "PUT", "http://localhost:4566/b/a%20b%2Fc?x=1&y=%20", []byte("body"))
+			auth.Sign(r, c, "us-east-1", service, []byte("body"), now)
+			if _, err := v.Verify(arrive(r), auth.Options{Family: family, MaxBody: 10}); err != nil {
+				t.Errorf("%s: %v", service, err)
+			}
+		}
+	}
+}

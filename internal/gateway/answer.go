@@ -36,6 +36,15 @@ func newAnswer(g *Gateway, w http.ResponseWriter, r *http.Request) *answer {
 	return &answer{g: g, w: w, r: r, id: ids.UUID(), start: g.clock.Now()}
 }
 
+// arrived notes the service that the request is for. S3's request ids have a
+// form of their own.
+func (a *answer) arrived(to destination) {
+	a.to = to
+	if to.service != nil && to.service.api.NoErrorWrapping {
+		a.id = ids.Unique("", 16)
+	}
+}
+
 // Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.w.Header() }
 

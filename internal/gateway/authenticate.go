@@ -20,14 +20,22 @@ type caller struct {
 
 // authenticate verifies the signature and mints the scope.
 func (g *Gateway) authenticate(r *http.Request, to destination, id string) (caller, error) {
-	r.Body = http.NoBody
+	// The server's own request stays as it is: by its Body it knows whether a client
+	// still waits for 100-continue.
+	read := *r
+	read.Body = http.NoBody
 	if to.request.Body != nil {
-		r.Body = io.NopCloser(to.request.Body)
+		read.Body = io.NopCloser(to.request.Body)
 	}
-	v, err := g.verifier.Verify(r, g.options(to))
+	v, err := g.verifier.Verify(&read, to.options())
 	if err != nil {
 		return caller{}, err
 	}
+	return g.admit(r, to, id, v)
+}
+
+// admit mints the scope of an authenticated request.
+func (g *Gateway) admit(r *http.Request, to destination, id string, v *auth.Verified) (caller, error) {
 	region := to.region
 	if region == "" || region == "*" || region == "aws-global" {
 		region = g.region
@@ -50,17 +58,20 @@ func (g *Gateway) authenticate(r *http.Request, to destination, id string) (call
 		return c, awserr.New(http.StatusForbidden, "AccessDenied",
 			"The key that everybody knows works only for this machine: the request came to the host %q from the page %q.", r.Host, r.Header.Get("Origin"))
 	}
+	if v.Principal.AccessKey != "" {
+		g.used(v.Principal, to.service.api.SigningName, region, c.scope.Request.Time)
+	}
 	return c, nil
 }
 
 // options tells how the destination wants its requests signed.
-func (g *Gateway) options(to destination) auth.Options {
+func (to destination) options() auth.Options {
 	api := to.service.api
 	o := auth.Options{
-		Family:   to.service.family,
+		Family:   to.family(),
 		Services: []string{api.SigningName},
 		MaxBody:  api.MaxRequest,
-		Optional: g.mayBeUnsigned(to),
+		Optional: to.service.unsigned, // decode looks which operation it is
 		Bucket:   to.host.bucket,
 	}
 	if o.MaxBody == 0 {
@@ -69,24 +80,13 @@ func (g *Gateway) options(to destination) auth.Options {
 	return o
 }
 
-// mayBeUnsigned tells whether the service has operations without a signature;
-// decode looks which one it is.
-func (g *Gateway) mayBeUnsigned(to destination) bool {
-	for i := range to.service.api.Operations {
-		if to.service.api.Operations[i].NoAuth {
-			return true
-		}
-	}
-	return false
-}
-
 // signedEnough refuses an unsigned request for an operation that wants a
 // signature, in a service that has some that do not. S3 leaves it to policies.
 func signedEnough(to destination, sc auth.Scope, model *wire.Operation) error {
-	if sc.Principal.Kind != auth.Anonymous || to.service.family == auth.S3 || model.NoAuth {
+	if sc.Principal.Kind != auth.Anonymous || to.family() == auth.S3 || model.NoAuth {
 		return nil
 	}
-	return awserr.New(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
+	return to.family().Unsigned()
 }
 
 // body is a verified body that tells of its trailers.

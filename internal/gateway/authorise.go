@@ -14,7 +14,7 @@ import (
 // authorise asks the operation's rule what the request needs, and the policies
 // whether the caller has it. Every access must be allowed.
 func (g *Gateway) authorise(ctx context.Context, sc auth.Scope, req request) (permit, error) {
-	needs, err := g.needs(ctx, sc, req)
+	needs, err := req.op.Access(ctx, sc, req.input)
 	if err != nil {
 		return permit{}, err
 	}
@@ -28,20 +28,10 @@ func (g *Gateway) authorise(ctx context.Context, sc auth.Scope, req request) (pe
 		d := auth.Evaluate(auth.Evaluation{Scope: sc, Access: need, Policies: policies})
 		g.logDecision(ctx, sc, need, d)
 		if !d.Allowed() {
-			return permit{}, denied(req.service.api, sc, need, d)
+			return permit{}, denied(req, sc, need, d)
 		}
 	}
 	return permit{sc, req}, nil
-}
-
-// needs runs the operation's rule, guarded like a handler.
-func (g *Gateway) needs(ctx context.Context, sc auth.Scope, req request) (needs []auth.Access, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			needs, err = nil, panicked(v)
-		}
-	}()
-	return req.op.Access(ctx, sc, req.input)
 }
 
 // policies returns what is attached to a principal; of those that have none,
@@ -60,38 +50,44 @@ func (g *Gateway) policies(ctx context.Context, p auth.Principal) (auth.Policies
 
 // denied is the error of an access that is not granted, in the words of the
 // service's protocol. Page: "Troubleshoot access denied error messages".
-func denied(api *wire.Service, sc auth.Scope, need auth.Access, d auth.Decision) error {
-	if sc.Principal.Kind == auth.Anonymous {
-		return accessDenied(api, "Access Denied")
+func denied(req request, sc auth.Scope, need auth.Access, d auth.Decision) error {
+	api, p := req.service.api, &sc.Principal
+	switch {
+	case p.Kind == auth.Identity:
+		return accessDenied(req, "Not authorized to perform "+need.Action)
+	case p.Kind == auth.Anonymous, api.NoErrorWrapping && need.Owner != "" && need.Owner != p.Account:
+		return accessDenied(req, "Access Denied")
 	}
-	who := sc.Principal.ARN
+	who := p.ARN
 	if who == "" {
-		who = sc.Principal.Service
+		who = p.Service
 	}
 	text := "User: " + who + " is not authorized to perform: " + need.Action
-	if need.Resource != "*" && need.Resource != "" {
-		text += " on resource: " + quoted(api, need.Resource)
+	switch {
+	case need.Resource == "" || need.Resource == "*" && (api.NoErrorWrapping || api.Speaks(wire.EC2Query)):
+	case api.NoErrorWrapping: // S3 alone quotes it
+		text += ` on resource: "` + need.Resource + `"`
+	default:
+		text += " on resource: " + need.Resource
 	}
-	return accessDenied(api, text+" "+d.Reason(need.Action))
-}
-
-// quoted is how a service writes the resource in its texts: S3 puts it in
-// quotation marks.
-func quoted(api *wire.Service, resource string) string {
-	if api.NoErrorWrapping {
-		return `"` + resource + `"`
+	if need.Strict && d.Effect == auth.ImplicitDeny {
+		return accessDenied(req, text) // sts:AssumeRole gives no reason
 	}
-	return resource
+	return accessDenied(req, text+" "+d.Reason(need.Action))
 }
 
 // accessDenied is the protocol's code for a refusal.
-func accessDenied(api *wire.Service, text string) error {
+func accessDenied(req request, text string) error {
+	p := req.service.api.Protocols[0]
+	if req.call != nil {
+		p = req.call.Protocol
+	}
 	switch {
-	case api.Speaks(wire.EC2Query):
+	case p == wire.EC2Query:
 		return awserr.New(http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. %s", text)
-	case api.Speaks(wire.RESTXML), api.Speaks(wire.AWSQuery) && !api.QueryCompatible:
+	case inXML(p):
 		return awserr.New(http.StatusForbidden, "AccessDenied", "%s", text)
-	case api.Speaks(wire.RESTJSON1):
+	case p == wire.RESTJSON1:
 		return awserr.New(http.StatusForbidden, "AccessDeniedException", "%s", text)
 	}
 	return awserr.New(http.StatusBadRequest, "AccessDeniedException", "%s", text)

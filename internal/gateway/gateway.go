@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"skerry/internal/auth"
 	"skerry/internal/base/awserr"
@@ -35,7 +36,13 @@ type Config struct {
 	// They work only for clients on this machine: see origin.go. May be nil.
 	TestKeys func(accessKey string) bool
 	// CORS answers for the buckets of S3. May be nil.
-	CORS  BucketCORS
+	CORS BucketCORS
+	// Domains are names besides the usual ones below which the cloud's hosts live:
+	// bucket.<domain>, s3.<domain>. May be nil.
+	Domains []string
+	// Used is told of each authenticated request, for the dates at which access keys
+	// and roles were last used. It must not block. May be nil.
+	Used  func(p auth.Principal, signingName, region string, at time.Time)
 	Clock clock.Clock
 	Log   *slog.Logger
 }
@@ -49,6 +56,8 @@ type Gateway struct {
 	region    string
 	testKeys  func(string) bool
 	cors      BucketCORS
+	domains   []string
+	used      func(p auth.Principal, signingName, region string, at time.Time)
 	clock     clock.Clock
 	log       *slog.Logger
 	failures  atomic.Uint64
@@ -59,7 +68,7 @@ type Gateway struct {
 type service struct {
 	api        *wire.Service
 	operations map[string]op.Operation
-	family     auth.Family
+	unsigned   bool // has operations that need no signature
 }
 
 // New makes a gateway. It fails if an operation is not in its service's tables,
@@ -72,14 +81,20 @@ func New(c Config) (*Gateway, error) {
 		region:    c.Region,
 		testKeys:  c.TestKeys,
 		cors:      c.CORS,
+		domains:   append(slices.Clone(baseDomains), c.Domains...),
+		used:      c.Used,
 		clock:     c.Clock,
 		log:       c.Log,
 	}
 	if g.testKeys == nil {
 		g.testKeys = func(string) bool { return false }
 	}
+	if g.used == nil {
+		g.used = func(auth.Principal, string, string, time.Time) {}
+	}
 	for _, s := range c.Services {
-		svc := &service{api: s.API, operations: map[string]op.Operation{}, family: familyOf(s.API)}
+		svc := &service{api: s.API, operations: map[string]op.Operation{}}
+		svc.unsigned = slices.ContainsFunc(s.API.Operations, func(o wire.Operation) bool { return o.NoAuth })
 		for _, o := range s.Operations {
 			model := s.API.Operation(o.Name)
 			if model == nil || !model.Built() {
@@ -114,19 +129,32 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.preflight(a, r) {
 		return
 	}
-	if err := g.serve(a, r); err != nil {
+	if err := g.guarded(func() error { return g.serve(a, r) }); err != nil {
 		a.fail(err)
 	}
+}
+
+// guarded makes an error of a panic: a fault of ours that ends one request alone.
+func (g *Gateway) guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+	}()
+	return f()
 }
 
 // serve is the path of a request.
 func (g *Gateway) serve(a *answer, r *http.Request) error {
 	to, err := g.identify(r)
-	a.to = to
+	a.arrived(to)
 	if err != nil {
 		return err
 	}
 	g.allowOrigin(a, r, to)
+	if to.isForm(r) {
+		return g.serveForm(a, r, to)
+	}
 	caller, err := g.authenticate(r, to, a.id)
 	a.scope = caller.scope
 	if err != nil {
@@ -167,27 +195,33 @@ func (g *Gateway) decode(to destination, c caller) (request, error) {
 		return req, err
 	}
 	name := call.Operation.Name
+	if err := signedEnough(to, c.scope, call.Operation); err != nil {
+		return req, err
+	}
 	o, built := to.service.operations[name]
 	if !built || !call.Operation.Built() {
-		return req, notBuilt(to.service.api, name)
+		return req, notBuilt(to.service.api, call.Protocol, name)
 	}
 	req.op, req.input = o, call.Operation.NewInput()
 	if err := call.Decode(req.input); err != nil {
 		return req, err
 	}
-	if err := wire.Validate(to.service.api, call.Operation, req.input); err != nil {
-		return req, err
-	}
-	return req, signedEnough(to, c.scope, call.Operation)
+	return req, wire.Validate(to.service.api, call.Operation, req.input)
 }
 
 // notBuilt is the answer for an operation that exists on AWS and not here.
-func notBuilt(api *wire.Service, name string) error {
-	text := fmt.Sprintf("Skerry has not built %s of %s yet.", name, api.Title)
-	if slices.Contains(api.Protocols, wire.RESTXML) || slices.Contains(api.Protocols, wire.AWSQuery) || slices.Contains(api.Protocols, wire.EC2Query) {
-		return awserr.New(http.StatusNotImplemented, "NotImplemented", "%s", text)
+func notBuilt(api *wire.Service, p wire.Protocol, name string) error {
+	code := "NotImplementedException"
+	if inXML(p) {
+		code = "NotImplemented"
 	}
-	return awserr.New(http.StatusNotImplemented, "NotImplementedException", "%s", text)
+	return awserr.New(http.StatusNotImplemented, code, "Skerry has not built %s of %s yet.", name, api.Title)
+}
+
+// inXML tells whether a protocol answers in XML, where codes do not end in
+// Exception.
+func inXML(p wire.Protocol) bool {
+	return p == wire.RESTXML || p == wire.AWSQuery || p == wire.EC2Query
 }
 
 // permit is an authorised request: the only thing that handle takes.
@@ -196,14 +230,8 @@ type permit struct {
 	req   request
 }
 
-// handle runs the operation. A panic in it is a fault of ours that ends this
-// request alone.
-func (g *Gateway) handle(ctx context.Context, p permit) (out any, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			out, err = nil, panicked(v)
-		}
-	}()
+// handle runs the operation.
+func (g *Gateway) handle(ctx context.Context, p permit) (any, error) {
 	return p.req.op.Do(ctx, p.scope, p.req.input)
 }
 
@@ -215,13 +243,17 @@ func (g *Gateway) Call(ctx context.Context, sc auth.Scope, serviceID, operation 
 	}
 	o, built := svc.operations[operation]
 	if !built {
-		return nil, notBuilt(svc.api, operation)
+		return nil, notBuilt(svc.api, svc.api.Protocols[0], operation)
 	}
 	if typeOf(in) != o.In {
 		return nil, fmt.Errorf("gateway: %s.%s takes *%v, not %T", serviceID, operation, o.In, in)
 	}
 	start := g.clock.Now()
-	out, err := g.call(ctx, sc, svc, o, in)
+	var out any
+	err := g.guarded(func() (err error) {
+		out, err = g.call(ctx, sc, svc, o, in)
+		return err
+	})
 	g.logCall(ctx, sc, svc, operation, g.clock.Now().Sub(start), err)
 	return out, err
 }

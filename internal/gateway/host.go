@@ -18,10 +18,9 @@ type hostName struct {
 }
 
 // parseHost reads a Host header: [bucket.]s3[.dualstack][.region].amazonaws.com,
-// service.region.amazonaws.com, bucket.localhost and the like. isService tells
-// whether a label names a service. Page: "Virtual hosting of general purpose
+// service.region.amazonaws.com, bucket.localhost and the like. Page: "Virtual hosting of general purpose
 // buckets".
-func parseHost(host string, isService func(label string) bool) hostName {
+func (g *Gateway) parseHost(host string) hostName {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
@@ -29,7 +28,7 @@ func parseHost(host string, isService func(label string) bool) hostName {
 	if net.ParseIP(strings.Trim(host, "[]")) != nil {
 		return hostName{local: true}
 	}
-	for _, base := range baseDomains {
+	for _, base := range g.domains {
 		if host == base {
 			return hostName{local: true}
 		}
@@ -38,7 +37,7 @@ func parseHost(host string, isService func(label string) bool) hostName {
 			continue
 		}
 		n := hostName{local: true}
-		n.read(strings.Split(rest, "."), isService)
+		n.read(strings.Split(rest, "."), g.isEndpoint)
 		return n
 	}
 	return hostName{}

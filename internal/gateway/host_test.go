@@ -1,9 +1,19 @@
 package gateway
 
-import "testing"
+import (
+	"testing"
+
+	"skerry/internal/api/lambda"
+	"skerry/internal/api/s3"
+	"skerry/internal/api/sts"
+	"skerry/internal/op"
+)
 
 func TestParseHost(t *testing.T) {
-	isService := func(l string) bool { return l == "lambda" || l == "sts" || l == "s3" }
+	g, err := New(Config{Domains: []string{"cloud.example"}, Services: []op.Service{{API: s3.Schema}, {API: lambda.Schema}, {API: sts.Schema}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for host, want := range map[string]hostName{
 		"127.0.0.1:4566":                         {local: true},
 		"[::1]:4566":                             {local: true},
@@ -18,11 +28,13 @@ func TestParseHost(t *testing.T) {
 		"lambda.us-gov-west-1.amazonaws.com":     {service: "lambda", region: "us-gov-west-1", local: true},
 		"sts.amazonaws.com":                      {service: "sts", local: true},
 		"B.S3.AMAZONAWS.COM.":                    {bucket: "b", service: "s3", local: true},
+		"b.s3.cloud.example":                     {bucket: "b", service: "s3", local: true},
+		"b.cloud.example":                        {bucket: "b", local: true},
 		"evil.example":                           {},
 		"amazonaws.com.evil.example":             {},
 		"":                                       {},
 	} {
-		if got := parseHost(host, isService); got != want {
+		if got := g.parseHost(host); got != want {
 			t.Errorf("%q: got %+v, want %+v", host, got, want)
 		}
 	}

@@ -23,9 +23,27 @@ type destination struct {
 // unknownCall is a call that can answer an error and nothing else.
 func (d destination) unknownCall() *wire.Call {
 	if d.service == nil {
-		return wire.NewCall(nil, wire.RESTXML, d.request)
+		return wire.NewCall(nil, d.likelyProtocol(), d.request)
 	}
 	return wire.NewCall(d.service.api, wire.ChooseProtocol(d.service.api, d.request), d.request)
+}
+
+// likelyProtocol guesses what a client of an unknown service speaks.
+func (d destination) likelyProtocol() wire.Protocol {
+	kind, _, _ := strings.Cut(d.request.Header.Get("Content-Type"), ";")
+	switch {
+	case d.request.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
+		return wire.RPCV2CBOR
+	case kind == "application/x-amz-json-1.0":
+		return wire.AWSJSON10
+	case d.request.Header.Get("X-Amz-Target") != "" || kind == "application/x-amz-json-1.1":
+		return wire.AWSJSON11
+	case kind == "application/x-www-form-urlencoded":
+		return wire.AWSQuery
+	case kind == "application/json":
+		return wire.RESTJSON1
+	}
+	return wire.RESTXML
 }
 
 // maxForm is how much of an unsigned form is read to find out its action, in
@@ -36,7 +54,7 @@ const maxForm = 1 << 20
 // the path of an RPC protocol, the host, the action of a form, the path of a
 // REST service, and if nothing else says otherwise it is S3.
 func (g *Gateway) identify(r *http.Request) (destination, error) {
-	d := destination{request: wire.NewRequest(r), host: parseHost(r.Host, g.isEndpoint)}
+	d := destination{request: wire.NewRequest(r), host: g.parseHost(r.Host)}
 	region, signed := auth.SigningScope(r)
 	d.region = region
 	if d.region == "" || d.region == "*" {
@@ -152,16 +170,17 @@ func (g *Gateway) byContent(r *wire.Request) (*service, error) {
 	}), nil
 }
 
-// familyOf tells in which words a service speaks of authentication.
-func familyOf(api *wire.Service) auth.Family {
-	switch {
-	case api.ID == "s3":
+// family tells in which words the service speaks of authentication to the client.
+func (d destination) family() auth.Family {
+	if d.service.api.NoErrorWrapping {
 		return auth.S3
-	case api.Speaks(wire.EC2Query):
+	}
+	switch wire.ChooseProtocol(d.service.api, d.request) {
+	case wire.EC2Query:
 		return auth.EC2
-	case api.Speaks(wire.RESTJSON1):
+	case wire.RESTJSON1:
 		return auth.REST
-	case len(api.Protocols) > 0 && (api.Protocols[0] == wire.AWSQuery || api.Protocols[0] == wire.RESTXML):
+	case wire.AWSQuery, wire.RESTXML:
 		return auth.Query
 	}
 	return auth.RPC

@@ -30,22 +30,22 @@ func (g *Gateway) trusts(r *http.Request, to destination) bool {
 		return false
 	}
 	origin := r.Header.Get("Origin")
-	return origin == "" || ownPage(origin) || g.bucketLetsIn(r.Context(), to, origin, r.Method)
+	return origin == "" || g.ownPage(origin) || g.bucketLetsIn(r.Context(), to, origin, r.Method)
 }
 
 // ownPage tells whether a page comes from this machine. The origin "null" does
 // not: any site can make a frame that has it.
-func ownPage(origin string) bool {
+func (g *Gateway) ownPage(origin string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return false
 	}
-	h := parseHost(u.Host, func(string) bool { return false })
+	h := g.parseHost(u.Host)
 	return h.local && !strings.HasSuffix(u.Hostname(), ".amazonaws.com")
 }
 
 func (g *Gateway) bucketLetsIn(ctx context.Context, to destination, origin, method string) bool {
-	if g.cors == nil || to.service == nil || to.service.family != auth.S3 {
+	if g.cors == nil || to.service == nil || to.family() != auth.S3 {
 		return false
 	}
 	_, ok := g.cors.CORS(ctx, bucketOf(to), origin, method, nil, false)
@@ -79,17 +79,17 @@ func (g *Gateway) preflight(a *answer, r *http.Request) (handled bool) {
 	question := r.Clone(r.Context())
 	question.Method = method
 	to, err := g.identify(question)
-	a.to = to
+	a.arrived(to)
 	h := a.Header()
 	h["x-amzn-RequestId"] = []string{a.id}
-	if err == nil && to.service.family == auth.S3 && g.cors != nil {
+	if err == nil && to.family() == auth.S3 && g.cors != nil {
 		if got, ok := g.cors.CORS(r.Context(), bucketOf(to), origin, method, asked, true); ok {
 			setAll(h, got)
 			a.WriteHeader(http.StatusOK)
 			return true
 		}
 	}
-	if !ownPage(origin) {
+	if !g.ownPage(origin) {
 		a.WriteHeader(http.StatusForbidden)
 		return true
 	}
@@ -110,13 +110,13 @@ func (g *Gateway) allowOrigin(a *answer, r *http.Request, to destination) {
 		return
 	}
 	h := a.Header()
-	if to.service.family == auth.S3 && g.cors != nil {
+	if to.family() == auth.S3 && g.cors != nil {
 		if got, ok := g.cors.CORS(r.Context(), bucketOf(to), origin, r.Method, nil, false); ok {
 			setAll(h, got)
 			return
 		}
 	}
-	if ownPage(origin) {
+	if g.ownPage(origin) {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Expose-Headers", corsExposed)
 		h.Set("Vary", "Origin")
