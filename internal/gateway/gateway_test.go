@@ -221,7 +221,7 @@ func TestCallFromInside(t *testing.T) {
 	if awserr.Code(err) != "AccessDeniedException" || !strings.Contains(err.Error(), "User: s3.amazonaws.com is not authorized") {
 		t.Error(err)
 	}
-	_, err = w.gateway.Call(context.Background(), auth.NewScope(ann.Principal, "us-east-1", request), "sqs", "ReceiveMessage", &sqs.ReceiveMessageInput{})
+	_, err = w.gateway.Call(context.Background(), auth.NewScope(ann.Principal, "us-east-1", request), "sqs", "ReceiveMessage", &sqs.ReceiveMessageInput{QueueUrl: in.QueueUrl})
 	if err == nil || awserr.Code(err) != "" || w.gateway.Failures() != 1 {
 		t.Error(err, w.gateway.Failures())
 	}
