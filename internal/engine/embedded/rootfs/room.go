@@ -23,7 +23,7 @@ import (
 // Room is a near-empty mount namespace with threads that stand in it.
 type Room struct {
 	fd   int
-	work chan func()
+	work chan func() (lost bool)
 }
 
 // Anchor is the empty folder of a room on which a root can be mounted.
@@ -32,7 +32,7 @@ const Anchor = "/r"
 // NewRoom makes a room with some threads; scratch is an empty folder of the
 // machine, used only while the room is made.
 func NewRoom(scratch string, threads int) (*Room, error) {
-	r := &Room{fd: -1, work: make(chan func())}
+	r := &Room{fd: -1, work: make(chan func() bool)}
 	ready := make(chan error, threads)
 	for range threads {
 		go r.thread(scratch, ready)
@@ -61,7 +61,10 @@ func (r *Room) thread(scratch string, ready chan<- error) {
 		return
 	}
 	for fn := range r.work {
-		fn()
+		if lost := fn(); lost {
+			go r.thread("", make(chan error, 1))
+			return
+		}
 	}
 }
 
@@ -95,8 +98,29 @@ func (r *Room) enterNew(scratch string) (err error) {
 // Do runs fn on a thread in the room and returns once it has.
 func (r *Room) Do(fn func()) {
 	done := make(chan struct{})
-	r.work <- func() { defer close(done); fn() }
+	r.work <- func() bool { defer close(done); fn(); return false }
 	<-done
+}
+
+// Visit runs fn on a thread that has gone into other namespaces: of these
+// kinds (CLONE_NEWNS, CLONE_NEWPID), as those of the process of the pidfd. home
+// is the descriptor to come back by, for a kind other than CLONE_NEWNS. A
+// thread that cannot come back is ended.
+func (r *Room) Visit(pidfd int, kind, home int, fn func() error) (err error) {
+	done := make(chan struct{})
+	if kind == unix.CLONE_NEWNS {
+		home = r.fd
+	}
+	r.work <- func() bool {
+		defer close(done)
+		if err = unix.Setns(pidfd, kind); err != nil {
+			return false
+		}
+		err = fn()
+		return unix.Setns(home, kind) != nil
+	}
+	<-done
+	return err
 }
 
 // Close ends the threads. Nobody uses the room any more.

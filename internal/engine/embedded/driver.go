@@ -1,0 +1,393 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/base/ids"
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/protocol"
+	"skerry/internal/engine/embedded/supervisor"
+)
+
+// Main runs the supervisor, and never returns, if that is what the program was
+// started for. Call it first thing in main, before anything costly.
+func Main() { supervisor.Main() }
+
+// Driver is the embedded engine, as main has it.
+type Driver struct {
+	cfg protocol.Config
+	exe string
+
+	mu        sync.Mutex
+	starting  sync.Mutex // one start of a supervisor at a time
+	idle      []*protocol.Conn
+	listeners map[engine.ID][]io.Closer
+	closed    bool
+}
+
+// Open returns the engine of a data folder. Its supervisor is started at the
+// first need, so this costs nothing; a running one is found again.
+func Open(c Config) (*Driver, error) {
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(data))
+	name := fmt.Sprintf("skerry-%016x", h.Sum64())
+	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}}
+	d.cfg = protocol.Config{Data: data, Run: c.Run, Name: name, Cgroups: c.Cgroups, Linger: c.Linger}
+	if d.cfg.Run == "" {
+		d.cfg.Run = filepath.Join(volatileFolder(data), name)
+	}
+	if d.cfg.Linger == 0 {
+		d.cfg.Linger = time.Minute
+	}
+	if d.exe == "" {
+		d.exe = "/proc/self/exe"
+	}
+	return d, nil
+}
+
+// volatileFolder is where what ends with the machine's run is kept: in memory,
+// where the machine has such a place.
+func volatileFolder(data string) string {
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC && unix.Access(dir, unix.W_OK) == nil {
+			return dir
+		}
+	}
+	return filepath.Join(data, "run")
+}
+
+// connect dials the supervisor, and starts it if there is none.
+func (d *Driver) connect(ctx context.Context) (*protocol.Conn, error) {
+	if conn, err := d.dial(); err == nil {
+		return conn, nil
+	}
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	if conn, err := d.dial(); err == nil {
+		return conn, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("engine: %w: not root, who alone can make namespaces and limits", engine.ErrUnsupported)
+	}
+	if err := d.launch(ctx); err != nil {
+		return nil, err
+	}
+	return d.dial()
+}
+
+func (d *Driver) dial() (*protocol.Conn, error) {
+	dir, err := os.Open(d.cfg.Data)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	defer dir.Close() // its number stands for a path that may be too long
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/socket", dir.Fd())})
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	return protocol.NewConn(c), nil
+}
+
+// launch starts the supervisor as a session of its own and waits until it
+// listens.
+func (d *Driver) launch(ctx context.Context) error {
+	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	text, err := json.Marshal(d.cfg)
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	out, err := os.OpenFile(filepath.Join(d.cfg.Data, "supervisor.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	defer out.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.Command(d.exe, protocol.Command, string(text))
+	cmd.Args[0] = "skerry"
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	_ = w.Close()
+	if err != nil {
+		return fmt.Errorf("engine: start the supervisor: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // it outlives this process, or is reaped
+	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	fault, err := io.ReadAll(io.LimitReader(r, 4096))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("engine: start the supervisor: %w", err)
+	case len(fault) > 0:
+		return fmt.Errorf("engine: the supervisor: %s: %w", fault, engine.ErrUnsupported)
+	}
+	return nil
+}
+
+// take gets a connection, an idle one if there is.
+func (d *Driver) take(ctx context.Context) (c *protocol.Conn, used bool, err error) {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil, false, fmt.Errorf("engine: %w", net.ErrClosed)
+	}
+	if n := len(d.idle); n > 0 {
+		c, d.idle = d.idle[n-1], d.idle[:n-1]
+	}
+	d.mu.Unlock()
+	if c != nil {
+		return c, true, nil
+	}
+	c, err = d.connect(ctx)
+	return c, false, err
+}
+
+func (d *Driver) give(c *protocol.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || len(d.idle) >= 16 {
+		_ = c.Close()
+		return
+	}
+	d.idle = append(d.idle, c)
+}
+
+// call makes a request and returns its (first) answer. An idle connection may
+// have been cut by the end of a supervisor: then it connects anew, once, if the
+// request cannot have been received.
+func (d *Driver) call(ctx context.Context, req *protocol.Request) (*protocol.Reply, []int, error) {
+	c, used, err := d.take(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if used {
+		if err := c.Send(req); err != nil {
+			_ = c.Close()
+			d.dropIdle()
+			if c, _, err = d.take(ctx); err != nil {
+				return nil, nil, err
+			}
+			used = false
+		}
+	}
+	if !used {
+		if err := c.Send(req); err != nil {
+			_ = c.Close()
+			return nil, nil, fmt.Errorf("engine: the supervisor: %w", err)
+		}
+	}
+	reply, fds, err := receive(ctx, c)
+	if err != nil {
+		_ = c.Close()
+		return nil, nil, err
+	}
+	d.give(c)
+	return reply, fds, reply.Error.Err()
+}
+
+// receive reads an answer; when ctx ends first, the connection is of no use any
+// more.
+func receive(ctx context.Context, c *protocol.Conn) (*protocol.Reply, []int, error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	reply := new(protocol.Reply)
+	fds, err := c.Receive(reply)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("engine: the supervisor: %w", err)
+	}
+	if !stop() { // it has just been closed
+		return nil, nil, ctx.Err()
+	}
+	return reply, fds, nil
+}
+
+func (d *Driver) dropIdle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.idle {
+		_ = c.Close()
+	}
+	d.idle = nil
+}
+
+// Close lets go of the supervisor, which goes on.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	lists := d.listeners
+	d.listeners = map[engine.ID][]io.Closer{}
+	d.mu.Unlock()
+	for _, list := range lists {
+		for _, l := range list {
+			_ = l.Close()
+		}
+	}
+	d.dropIdle()
+	return nil
+}
+
+// Shutdown kills and removes all containers, ends the supervisor, and leaves
+// nothing of the engine behind.
+func (d *Driver) Shutdown(ctx context.Context) error {
+	c, err := d.dial()
+	if err != nil {
+		return nil // none runs
+	}
+	defer c.Close()
+	if err := c.Send(&protocol.Request{Op: protocol.OpShutdown}); err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	for { // its end is the end of the connection
+		if _, _, err := receive(ctx, c); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return d.Close()
+		}
+	}
+}
+
+// Info says what works here.
+func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
+	r, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpInfo})
+	if errors.Is(err, engine.ErrUnsupported) {
+		return engine.Capabilities{Driver: "embedded", Missing: []engine.Missing{missing(err)}}, nil
+	}
+	if err != nil {
+		return engine.Capabilities{}, err
+	}
+	return *r.Info, nil
+}
+
+// missing says why no container can run.
+func missing(err error) engine.Missing {
+	m := engine.Missing{What: "containers", Why: err.Error()}
+	if os.Geteuid() != 0 {
+		m.Mend = "sudo skerry up"
+	}
+	return m
+}
+
+// EnsureImage is not built yet.
+func (d *Driver) EnsureImage(context.Context, string, engine.Auth) (engine.Image, error) {
+	return engine.Image{}, fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
+}
+
+// Create makes a container.
+func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error) {
+	if err := spec.Validate(); err != nil {
+		return "", err
+	}
+	if spec.ID == "" {
+		spec.ID = engine.ID(ids.Hex(16))
+	}
+	_, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpCreate, Spec: &spec})
+	if err != nil {
+		return "", err
+	}
+	return spec.ID, nil
+}
+
+func (d *Driver) do(ctx context.Context, req protocol.Request) error {
+	_, _, err := d.call(ctx, &req)
+	return err
+}
+
+// Start runs the command.
+func (d *Driver) Start(ctx context.Context, id engine.ID) error {
+	return d.do(ctx, protocol.Request{Op: protocol.OpStart, ID: id})
+}
+
+// Signal sends a signal.
+func (d *Driver) Signal(ctx context.Context, id engine.ID, sig syscall.Signal) error {
+	return d.do(ctx, protocol.Request{Op: protocol.OpSignal, ID: id, Signal: int(sig)})
+}
+
+// Wait returns the exit.
+func (d *Driver) Wait(ctx context.Context, id engine.ID) (engine.Exit, error) {
+	r, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpWait, ID: id})
+	if err != nil {
+		return engine.Exit{}, err
+	}
+	return *r.Exit, nil
+}
+
+// Remove kills and forgets. The listeners inside end first: the network that
+// they are in may serve another container next.
+func (d *Driver) Remove(ctx context.Context, id engine.ID) error {
+	d.mu.Lock()
+	list := d.listeners[id]
+	delete(d.listeners, id)
+	d.mu.Unlock()
+	for _, l := range list {
+		_ = l.Close()
+	}
+	return d.do(ctx, protocol.Request{Op: protocol.OpRemove, ID: id})
+}
+
+// Update changes limits.
+func (d *Driver) Update(ctx context.Context, id engine.ID, limits engine.Limits) error {
+	return d.do(ctx, protocol.Request{Op: protocol.OpUpdate, ID: id, Limits: &limits})
+}
+
+// Freeze stops or thaws.
+func (d *Driver) Freeze(ctx context.Context, id engine.ID, frozen bool) error {
+	return d.do(ctx, protocol.Request{Op: protocol.OpFreeze, ID: id, Frozen: frozen})
+}
+
+// Attach mounts.
+func (d *Driver) Attach(ctx context.Context, id engine.ID, m engine.Mount) error {
+	return d.do(ctx, protocol.Request{Op: protocol.OpAttach, ID: id, Mount: &m})
+}
+
+// Stats reads the counters.
+func (d *Driver) Stats(ctx context.Context, id engine.ID) (engine.Stats, error) {
+	r, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpStats, ID: id})
+	if err != nil {
+		return engine.Stats{}, err
+	}
+	return *r.Stats, nil
+}
+
+// Inspect tells of one.
+func (d *Driver) Inspect(ctx context.Context, id engine.ID) (engine.Status, error) {
+	r, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpInspect, ID: id})
+	if err != nil {
+		return engine.Status{}, err
+	}
+	return *r.Status, nil
+}

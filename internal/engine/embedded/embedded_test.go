@@ -1,0 +1,53 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"skerry/internal/engine/enginetest"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	os.Exit(m.Run())
+}
+
+// open starts an engine and ends it with the test, whole.
+func open(t testing.TB, change ...func(*Config)) *Driver {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, err := os.MkdirTemp("", "skerry-engine-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Data: dir, Linger: time.Minute}
+	for _, c := range change {
+		c(&cfg)
+	}
+	d, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := d.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if b, _ := os.ReadFile(dir + "/supervisor.log"); len(b) > 0 {
+			t.Errorf("the supervisor's log:\n%s", b)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestContract(t *testing.T) { enginetest.Run(t, open(t)) }

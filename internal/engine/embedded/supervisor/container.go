@@ -1,0 +1,377 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/cgroup"
+	"skerry/internal/engine/embedded/network"
+)
+
+// container is one of them. Its fields up to mu do not change after create.
+type container struct {
+	id      engine.ID
+	account string
+	labels  map[string]string
+	created time.Time
+	command []string
+	env     []string
+	dir     string
+	user    engine.User
+	bounds  bounds
+	host    bool // the machine's network
+	clean   bool // nothing in its network can have been changed
+	slot    *network.Slot
+	group   *cgroup.Group
+	log     *log
+	exited  chan struct{} // closed when it has
+
+	mu      sync.Mutex
+	state   engine.State
+	ready   *prepared // until the start
+	limits  engine.Limits
+	pid     int
+	pidfd   int
+	started time.Time
+	exit    *engine.Exit
+	cursors [2]engine.Cursor // of the events started and exited
+}
+
+// prepared is what a start needs, made by create.
+type prepared struct {
+	hostname string
+	root     int
+	mounts   []detached
+	output   [2]int // the pipes' writing ends
+	join     []int  // cgroup v1
+	folder   int    // cgroup v2
+	rlimits  []engine.Rlimit
+}
+
+// detached is a mount on its way.
+type detached struct {
+	fd     int
+	target string
+}
+
+func (p *prepared) close() {
+	closeAll(p.root, p.output[0], p.output[1])
+	closeAll(p.join...)
+	if p.folder > 0 {
+		unix.Close(p.folder)
+	}
+	for _, m := range p.mounts {
+		unix.Close(m.fd)
+	}
+}
+
+func (c *container) current() engine.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *container) status() engine.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.statusLocked()
+}
+
+func (c *container) statusLocked() engine.Status {
+	_, end, _, _ := c.log.extent()
+	s := engine.Status{ID: c.id, Account: c.account, Labels: c.labels, State: c.state, Pid: c.pid, Created: c.created,
+		Started: c.started, Exit: c.exit, LogBytes: end}
+	if c.slot != nil {
+		s.Address = c.slot.Address
+	}
+	return s
+}
+
+func (s *supervisor) create(spec *engine.Spec) (err error) {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	if spec.ID == "" {
+		return fmt.Errorf("engine: %w: no id", engine.ErrInvalid)
+	}
+	if spec.Root.Image != "" {
+		return fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
+	}
+	c := &container{
+		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
+		env: spec.Env, dir: spec.Dir, user: spec.User, host: spec.Network.Mode == engine.NetworkHost,
+		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, exited: make(chan struct{}),
+		ready: &prepared{hostname: spec.Hostname, root: -1, output: [2]int{-1, -1}, rlimits: spec.Rlimits},
+		log:   &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
+	}
+	if c.ready.hostname == "" {
+		c.ready.hostname = string(spec.ID)
+	}
+	if c.dir == "" {
+		c.dir = "/"
+	}
+	if c.bounds, err = s.walls.bounds(spec.Security); err != nil {
+		return err
+	}
+	c.clean = !c.bounds.has("NET_ADMIN")
+	c.mu.Lock() // nobody starts what is half made
+	s.mu.Lock()
+	if s.ending {
+		err = fmt.Errorf("engine: the supervisor is ending: %w", engine.ErrState)
+	} else if s.containers[c.id] != nil {
+		err = fmt.Errorf("engine: %s: %w", c.id, engine.ErrExists)
+	} else {
+		s.containers[c.id] = c
+	}
+	s.mu.Unlock()
+	if err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	err = s.prepare(c, spec)
+	c.mu.Unlock()
+	if err != nil {
+		s.remove(c)
+		return err
+	}
+	return nil
+}
+
+func withDefaults(l engine.Limits) engine.Limits {
+	if l.Pids == 0 {
+		l.Pids = engine.DefaultPids
+	}
+	l.Pids = max(l.Pids, 0)
+	return l
+}
+
+func groupLimits(l engine.Limits) cgroup.Limits {
+	return cgroup.Limits{Memory: l.Memory, Reserve: l.MemoryReserve, CPU: l.CPU, Shares: l.CPUShares, Pids: l.Pids}
+}
+
+// unsupported turns a limit that this machine cannot keep into the engine's error.
+func unsupported(err error) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", err, engine.ErrUnsupported)
+	}
+	return err
+}
+
+// prepare makes everything but the process; c.mu is held. What it has made by
+// the time of an error, remove takes away.
+func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
+	dir := filepath.Join(s.runs(), string(c.id))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	limits := c.limits
+	if !s.tree.Controllers["pids"] && spec.Limits.Pids == 0 {
+		limits.Pids = 0 // the default gives way, a limit asked for does not
+		c.limits.Pids = 0
+	}
+	if c.group, err = s.tree.Create(string(c.id), groupLimits(limits)); err != nil {
+		return unsupported(err)
+	}
+	p := c.ready
+	if p.join, err = c.group.Join(); err != nil {
+		return err
+	}
+	if p.folder, err = c.group.Folder(); err != nil {
+		return err
+	}
+	mode := network.None
+	if spec.Network.Mode == engine.NetworkNAT {
+		mode = network.NAT
+	}
+	if c.slot, err = s.pool.Take(c.account, mode); err != nil {
+		return err
+	}
+	if p.root, err = s.roots.Host(*spec.Root.Host, spec.Root.Writable); err != nil {
+		return err
+	}
+	for _, m := range spec.Mounts {
+		if err := s.attach(c, m); err != nil {
+			return err
+		}
+	}
+	if p.output, err = c.log.openPipes(dir, int(c.slot.Base+c.user.UID)); err != nil {
+		return err
+	}
+	if err := s.pump.add(c.log); err != nil {
+		return err
+	}
+	return s.record(c)
+}
+
+// signal sends to the first process.
+func (s *supervisor) signal(c *container, sig syscall.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != engine.Running && c.state != engine.Frozen {
+		return fmt.Errorf("engine: signal %s, which is %s: %w", c.id, c.state, engine.ErrState)
+	}
+	if err := unix.PidfdSendSignal(c.pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("engine: signal %s: %w", c.id, err)
+	}
+	if sig == unix.SIGKILL && c.state == engine.Frozen {
+		return s.thaw(c)
+	}
+	return nil
+}
+
+func (s *supervisor) thaw(c *container) error {
+	if err := c.group.Freeze(false); err != nil {
+		return fmt.Errorf("engine: thaw %s: %w", c.id, err)
+	}
+	c.state = engine.Running
+	return nil
+}
+
+func (s *supervisor) freeze(c *container, frozen bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != engine.Running && c.state != engine.Frozen {
+		return fmt.Errorf("engine: freeze %s, which is %s: %w", c.id, c.state, engine.ErrState)
+	}
+	if !frozen {
+		if c.state == engine.Frozen {
+			return s.thaw(c)
+		}
+		return nil
+	}
+	if err := c.group.Freeze(true); err != nil {
+		return fmt.Errorf("engine: freeze %s: %w", c.id, unsupported(err))
+	}
+	c.state = engine.Frozen
+	return nil
+}
+
+func (s *supervisor) update(c *container, l engine.Limits) error {
+	if l.Memory < 0 || l.CPU < 0 || l.CPUShares < 0 || l.MemoryReserve < 0 {
+		return fmt.Errorf("engine: %w: negative limit", engine.ErrInvalid)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == engine.Exited {
+		return fmt.Errorf("engine: update %s, which has exited: %w", c.id, engine.ErrState)
+	}
+	l = withDefaults(l)
+	if err := c.group.Set(groupLimits(c.limits), groupLimits(l)); err != nil {
+		return fmt.Errorf("engine: update %s: %w", c.id, unsupported(err))
+	}
+	c.limits = l
+	return nil
+}
+
+// kill ends the process, if there is one, and waits for its end.
+func (s *supervisor) kill(c *container) {
+	c.mu.Lock()
+	switch c.state {
+	case engine.Running, engine.Frozen:
+		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		if c.state == engine.Frozen {
+			_ = s.thaw(c)
+		}
+	case engine.Created:
+		s.finish(c, engine.Exit{Code: -1, Reason: "removed before it was started"})
+	}
+	c.mu.Unlock()
+	<-c.exited
+}
+
+// remove ends a container and forgets it.
+func (s *supervisor) remove(c *container) {
+	s.kill(c)
+	c.mu.Lock()
+	cursors := c.cursors
+	slot := c.slot
+	c.slot = nil
+	c.mu.Unlock()
+	s.mu.Lock()
+	known := s.containers[c.id] == c
+	delete(s.containers, c.id)
+	s.mu.Unlock()
+	s.journal.forget(cursors[0], cursors[1])
+	if !known {
+		return // another remove was faster
+	}
+	s.janitor.Go(func() {
+		if slot != nil {
+			s.pool.Give(slot, c.clean)
+		}
+	})
+	for _, dir := range []string{filepath.Join(s.runs(), string(c.id)), c.log.dir} {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "supervisor:", err)
+		}
+	}
+}
+
+// finish makes a container exited: its log is whole, then its record is
+// written, then it is told. c.mu is held.
+func (s *supervisor) finish(c *container, exit engine.Exit) {
+	if c.state == engine.Exited {
+		return
+	}
+	never := c.ready != nil && exit.Started.IsZero()
+	if c.ready != nil {
+		c.ready.close()
+		c.ready = nil
+	}
+	c.log.drain()
+	s.pump.remove(c.log)
+	c.log.close()
+	if exit.Finished.IsZero() {
+		exit.Finished = time.Now()
+	}
+	if c.pidfd >= 0 {
+		unix.Close(c.pidfd)
+	}
+	c.state, c.exit, c.pid, c.pidfd = engine.Exited, &exit, 0, -1
+	if err := s.recordExit(c); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if c.cursors[0] != 0 || !never { // a container that was never to run has no exit to tell
+		e := s.journal.add(engine.Event{Time: exit.Finished, Kind: engine.EventExited, ID: c.id, Labels: c.labels, Exit: &exit})
+		c.cursors[1] = e.Cursor
+	}
+	close(c.exited)
+	if group := c.group; group != nil {
+		s.janitor.Go(func() {
+			if err := group.Remove(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		})
+	}
+}
+
+// reaped is called when the first process has ended, and with it, by the
+// kernel's doing, all others of its namespace.
+func (s *supervisor) reaped(c *container, e ending) {
+	exit := engine.Exit{Started: c.started, Finished: e.at}
+	if e.status.Signaled() {
+		exit.Signal = int(e.status.Signal())
+		exit.Code = 128 + exit.Signal
+	} else {
+		exit.Code = e.status.ExitStatus()
+	}
+	kills, peak, cpu := c.group.Final()
+	exit.OOM = kills > 0 && exit.Code == 137
+	exit.Memory, exit.CPU = peak, cpu
+	if cpu == 0 {
+		exit.CPU = time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.finish(c, exit)
+}

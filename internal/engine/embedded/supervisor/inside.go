@@ -1,0 +1,273 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/network"
+	"skerry/internal/engine/embedded/rootfs"
+	"skerry/internal/engine/embedded/spawn"
+)
+
+// attach mounts into a container; c.mu is held.
+func (s *supervisor) attach(c *container, m engine.Mount) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if c.state == engine.Exited {
+		return fmt.Errorf("engine: attach to %s, which has exited: %w", c.id, engine.ErrState)
+	}
+	fd, err := detach(c, m)
+	if err != nil {
+		return fmt.Errorf("engine: mount %s: %w", m.Target, err)
+	}
+	if c.state == engine.Created {
+		c.ready.mounts = append(c.ready.mounts, detached{fd, m.Target})
+		return nil
+	}
+	defer unix.Close(fd)
+	// the target is looked up by a thread whose root is the container's
+	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() error {
+		return unix.MoveMount(fd, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	})
+	if err != nil {
+		return fmt.Errorf("engine: mount %s in %s: %w", m.Target, c.id, err)
+	}
+	return nil
+}
+
+// detach makes a mount that is nowhere yet.
+func detach(c *container, m engine.Mount) (int, error) {
+	attrs := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	if m.ReadOnly {
+		attrs |= unix.MOUNT_ATTR_RDONLY
+	}
+	if m.NoExec {
+		attrs |= unix.MOUNT_ATTR_NOEXEC
+	}
+	if m.Kind == engine.MountTmpfs {
+		mode, size := m.Mode, m.Size
+		if mode == 0 {
+			mode = 0o1777
+		}
+		if size == 0 {
+			size = c.limits.Memory / 2
+		}
+		return rootfs.Tmpfs(size, mode, c.slot.Base, int(attrs))
+	}
+	userns := 0
+	if m.Owned {
+		userns = c.slot.User
+	}
+	return rootfs.Bind(m.Source, attrs, userns)
+}
+
+// listen opens a socket in a container's network and returns its descriptor.
+func (s *supervisor) listen(c *container, kind, address string) (fd int, err error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return -1, fmt.Errorf("engine: %w: %w", engine.ErrInvalid, err)
+	}
+	typ := unix.SOCK_STREAM
+	switch kind {
+	case "tcp", "tcp4", "tcp6":
+	case "udp", "udp4", "udp6":
+		typ = unix.SOCK_DGRAM
+	default:
+		return -1, fmt.Errorf("engine: %w: network %q", engine.ErrInvalid, kind)
+	}
+	c.mu.Lock()
+	slot, state := c.slot, c.state
+	c.mu.Unlock()
+	if state == engine.Exited || slot == nil {
+		return -1, fmt.Errorf("engine: listen in %s, which has exited: %w", c.id, engine.ErrState)
+	}
+	open := func() error { fd, err = socket(typ, at); return err }
+	if c.host {
+		return fd, open()
+	}
+	if err := network.In(slot.Net, open); err != nil {
+		return -1, fmt.Errorf("engine: listen on %s in %s: %w", address, c.id, err)
+	}
+	return fd, nil
+}
+
+func socket(typ int, at netip.AddrPort) (fd int, err error) {
+	family := unix.AF_INET
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().Unmap().As4()}
+	if at.Addr().Is6() && !at.Addr().Is4In6() {
+		family = unix.AF_INET6
+		sa = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	}
+	if fd, err = unix.Socket(family, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, err
+	}
+	if typ == unix.SOCK_STREAM {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, sa)
+	}
+	if err == nil && typ == unix.SOCK_STREAM {
+		err = unix.Listen(fd, 1024)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// exec starts one more program in a container. The descriptors are its stdin,
+// stdout and stderr. Its end is told to fn.
+func (s *supervisor) exec(c *container, e *engine.ExecSpec, stdio []int, fn func(ending)) (pidfd int, err error) {
+	if len(e.Command) == 0 || len(stdio) != 3 {
+		return -1, fmt.Errorf("engine: %w: exec without a command", engine.ErrInvalid)
+	}
+	env, dir, user := e.Env, e.Dir, c.user
+	if env == nil {
+		env = c.env
+	}
+	if dir == "" {
+		dir = c.dir
+	}
+	if e.User != nil {
+		user = *e.User
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != engine.Running {
+		return -1, fmt.Errorf("engine: exec in %s, which is %s: %w", c.id, c.state, engine.ErrState)
+	}
+	join, err := c.group.Join()
+	if err != nil {
+		return -1, err
+	}
+	defer closeAll(join...)
+	folder, err := c.group.Folder()
+	if err != nil {
+		return -1, err
+	}
+	if folder > 0 {
+		defer unix.Close(folder)
+	}
+	t := &spawn.Table{}
+	zero := t.String("0")
+	for _, fd := range join {
+		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
+	}
+	kinds := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+	if !c.host {
+		kinds |= unix.CLONE_NEWNET
+	}
+	t.Add("namespaces", unix.SYS_SETNS, uintptr(c.pidfd), kinds)
+	t.Add("setsid", unix.SYS_SETSID)
+	limits, err := rlimits(nil)
+	if err != nil {
+		return -1, err
+	}
+	for n, l := range limits {
+		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
+	}
+	for i, fd := range stdio {
+		_ = unix.Fchown(fd, int(c.slot.Base+user.UID), -1) // so that /dev/stdout can be opened; not all can be owned
+		t.Add("output", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	addUser(t, c.slot.User, c.bounds, user)
+	addExec(t, e.Command, env, dir)
+	var pid int
+	// a child is in the process namespace that its parent's thread has chosen
+	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWPID, s.ownPids, func() (err error) {
+		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder})
+		return err
+	})
+	if err != nil {
+		if pid > 0 {
+			s.reaper.expect(pid, func(ending) {})
+			closeAll(pidfd)
+		}
+		return -1, fmt.Errorf("engine: exec in %s: %w", c.id, startError(err, e.Command[0], dir))
+	}
+	s.reaper.expect(pid, fn)
+	return pidfd, nil
+}
+
+func exitOf(e ending, started time.Time) engine.Exit {
+	exit := engine.Exit{Started: started, Finished: e.at, CPU: time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano()),
+		Memory: e.usage.Maxrss << 10}
+	if e.status.Signaled() {
+		exit.Signal = int(e.status.Signal())
+		exit.Code = 128 + exit.Signal
+	} else {
+		exit.Code = e.status.ExitStatus()
+	}
+	return exit
+}
+
+func (s *supervisor) stats(c *container) (engine.Stats, error) {
+	c.mu.Lock()
+	state, pid := c.state, c.pid
+	c.mu.Unlock()
+	if state == engine.Exited {
+		return engine.Stats{}, fmt.Errorf("engine: stats of %s, which has exited: %w", c.id, engine.ErrState)
+	}
+	g := c.group.Stats()
+	out := engine.Stats{Time: time.Now(), Memory: g.Memory, MemoryPeak: g.Peak, CPU: g.CPU, Throttled: g.Throttled,
+		Pids: g.Pids, OOMKills: g.OOMKills}
+	if pid > 0 && !c.host {
+		out.Received, out.Sent = traffic(pid)
+	}
+	return out, nil
+}
+
+// traffic sums the interfaces of a process's network, loopback left out.
+func traffic(pid int) (received, sent int64) {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/net/dev") // gone with the process
+	for line := range strings.Lines(string(b)) {
+		name, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
+		f := strings.Fields(rest)
+		if !ok || name == "lo" || len(f) < 9 {
+			continue
+		}
+		in, _ := strconv.ParseInt(f[0], 10, 64)
+		out, _ := strconv.ParseInt(f[8], 10, 64)
+		received += in
+		sent += out
+	}
+	return received, sent
+}
+
+// capabilities says what this machine lets the engine do.
+func (s *supervisor) capabilities() engine.Capabilities {
+	has := s.tree.Controllers
+	c := engine.Capabilities{
+		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
+		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true,
+		UserNamespaces: true, Seccomp: true,
+	}
+	for _, name := range []string{"memory", "cpu", "pids"} {
+		if !has[name] {
+			c.Missing = append(c.Missing, engine.Missing{
+				What: name + " limit",
+				Why:  fmt.Sprintf("the %s controller of cgroup version %d is not there", name, s.tree.Version),
+				Mend: "start the kernel with cgroup_enable=" + name + ", or give this system's cgroup the controller (systemd: Delegate=yes)",
+			})
+		}
+	}
+	if _, err := s.pool.Router(); err != nil {
+		c.Missing = append(c.Missing, engine.Missing{What: "the outside world from sandboxes", Why: err.Error(),
+			Mend: "modprobe nf_tables nft_masq nft_ct nf_conntrack veth"})
+	} else {
+		c.Outside = true
+	}
+	return c
+}

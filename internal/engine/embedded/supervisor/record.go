@@ -1,0 +1,133 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/segment"
+)
+
+// stored is a container's record: what the next supervisor tells of it.
+type stored struct {
+	Status  engine.Status
+	Started engine.Cursor
+	Exited  engine.Cursor
+}
+
+const (
+	recordFile = "record.json"
+	exitFile   = "exit.json"
+)
+
+// record writes that a container is there; c.mu is held.
+func (s *supervisor) record(c *container) error {
+	return s.write(c, recordFile, stored{Status: c.statusLocked()})
+}
+
+// recordExit writes the exit; c.mu is held. The rename makes it whole or absent.
+func (s *supervisor) recordExit(c *container) error {
+	if err := s.write(c, exitFile+".new", stored{Status: c.statusLocked(), Started: c.cursors[0]}); err != nil {
+		return err
+	}
+	dir := filepath.Join(s.runs(), string(c.id))
+	if err := os.Rename(filepath.Join(dir, exitFile+".new"), filepath.Join(dir, exitFile)); err != nil {
+		return fmt.Errorf("supervisor: record of %s: %w", c.id, err)
+	}
+	return nil
+}
+
+func (s *supervisor) write(c *container, name string, r stored) error {
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.runs(), string(c.id), name), text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("supervisor: record of %s: %w", c.id, err)
+	}
+	return nil
+}
+
+// recover finds what an earlier supervisor has left: containers that have
+// exited are kept, and those that had not are killed and reported.
+func (s *supervisor) recover() error {
+	entries, err := os.ReadDir(s.runs())
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	groups, err := s.tree.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range groups {
+		g := s.tree.Group(name)
+		if err := errors.Join(g.Kill(), g.Remove()); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		if err := s.recoverOne(engine.ID(e.Name())); err != nil {
+			return err
+		}
+	}
+	logs, err := os.ReadDir(s.logs())
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	for _, e := range logs {
+		if s.containers[engine.ID(e.Name())] == nil {
+			if err := os.RemoveAll(filepath.Join(s.logs(), e.Name())); err != nil {
+				return fmt.Errorf("supervisor: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) recoverOne(id engine.ID) error {
+	dir := filepath.Join(s.runs(), string(id))
+	r, err := readRecord(filepath.Join(dir, exitFile))
+	if err != nil {
+		r, err = readRecord(filepath.Join(dir, recordFile))
+	}
+	if err != nil { // its Create was never answered
+		return os.RemoveAll(dir)
+	}
+	st := r.Status
+	c := &container{id: id, account: st.Account, labels: st.Labels, created: st.Created, started: st.Started,
+		state: engine.Created, pidfd: -1, exited: make(chan struct{}),
+		log: &log{dir: filepath.Join(s.logs(), string(id)), pipes: [2]int{-1, -1}, file: -1}}
+	if c.log.segments, err = segment.List(c.log.dir); err != nil {
+		return err
+	}
+	if c.log.end, err = segment.End(c.log.dir); err != nil {
+		return err
+	}
+	s.containers[id] = c
+	if r.Started != 0 {
+		s.journal.restore(engine.Event{Cursor: r.Started, Time: st.Started, Kind: engine.EventStarted, ID: id, Labels: st.Labels})
+		c.cursors[0] = r.Started
+	}
+	exit := st.Exit
+	if exit == nil {
+		exit = &engine.Exit{Code: -1, Reason: "lost: the engine's supervisor ended before the container did", Finished: time.Now()}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.finish(c, *exit)
+	return nil
+}
+
+func readRecord(path string) (r stored, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
+}

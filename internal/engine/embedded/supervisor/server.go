@@ -1,0 +1,267 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/protocol"
+)
+
+// serveConn answers a connection's requests, one after the other. Only
+// processes of this user, or of root, are listened to.
+func (s *supervisor) serveConn(c *net.UnixConn) {
+	defer c.Close()
+	if !trusted(c) {
+		return
+	}
+	s.mu.Lock()
+	s.conns++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.conns--
+		s.mu.Unlock()
+	}()
+	conn := protocol.NewConn(c)
+	for {
+		var req protocol.Request
+		fds, err := conn.Receive(&req)
+		if err != nil {
+			return
+		}
+		err = s.answer(conn, &req, fds)
+		closeAll(fds...)
+		if err != nil {
+			return
+		}
+	}
+}
+
+func trusted(c *net.UnixConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	if err := raw.Control(func(fd uintptr) {
+		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil || cred == nil {
+		return false
+	}
+	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
+}
+
+// answer does what a request asks for. An error ends the connection.
+func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []int) error {
+	switch req.Op {
+	case protocol.OpInfo:
+		return conn.Send(protocol.Reply{Info: &s.caps})
+	case protocol.OpCreate:
+		if req.Spec == nil {
+			return s.fail(conn, engine.ErrInvalid)
+		}
+		return s.fail(conn, s.create(req.Spec))
+	case protocol.OpList:
+		return s.list(conn)
+	case protocol.OpEvents:
+		return s.events(conn, req.After)
+	case protocol.OpShutdown:
+		s.mu.Lock()
+		if !s.ending {
+			s.ending = true
+			close(s.stop)
+		}
+		s.mu.Unlock()
+		return conn.Send(protocol.Reply{})
+	}
+	c, err := s.get(req.ID)
+	if err != nil {
+		if req.Op == protocol.OpRemove {
+			err = nil
+		}
+		return s.fail(conn, err)
+	}
+	switch req.Op {
+	case protocol.OpStart:
+		return s.fail(conn, s.start(c))
+	case protocol.OpSignal:
+		return s.fail(conn, s.signal(c, syscall.Signal(req.Signal)))
+	case protocol.OpFreeze:
+		return s.fail(conn, s.freeze(c, req.Frozen))
+	case protocol.OpRemove:
+		s.remove(c)
+		return s.fail(conn, nil)
+	case protocol.OpInspect:
+		st := c.status()
+		return conn.Send(protocol.Reply{Status: &st})
+	case protocol.OpUpdate:
+		if req.Limits == nil {
+			return s.fail(conn, engine.ErrInvalid)
+		}
+		return s.fail(conn, s.update(c, *req.Limits))
+	case protocol.OpAttach:
+		if req.Mount == nil {
+			return s.fail(conn, engine.ErrInvalid)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return s.fail(conn, s.attach(c, *req.Mount))
+	case protocol.OpStats:
+		st, err := s.stats(c)
+		return conn.Send(protocol.Reply{Stats: &st, Error: protocol.FromError(err)})
+	}
+	return s.answerLonger(conn, req, c, fds)
+}
+
+// answerLonger is for what waits, or has more to it than an answer.
+func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c *container, fds []int) error {
+	switch req.Op {
+	case protocol.OpListen:
+		fd, err := s.listen(c, req.Network, req.Address)
+		if err != nil {
+			return s.fail(conn, err)
+		}
+		defer unix.Close(fd)
+		return conn.Send(protocol.Reply{}, fd)
+	case protocol.OpWait:
+		gone, stop := watch(conn)
+		defer stop()
+		select {
+		case <-c.exited:
+		case <-gone:
+			return net.ErrClosed
+		}
+		stop()
+		c.mu.Lock()
+		exit := c.exit
+		c.mu.Unlock()
+		return conn.Send(protocol.Reply{Exit: exit})
+	case protocol.OpLog:
+		return s.log(conn, c, req)
+	case protocol.OpExec:
+		if req.Exec == nil {
+			return s.fail(conn, engine.ErrInvalid)
+		}
+		return s.execute(conn, c, req.Exec, fds)
+	}
+	return s.fail(conn, fmt.Errorf("engine: %w: request %q", engine.ErrInvalid, req.Op))
+}
+
+func (s *supervisor) fail(conn *protocol.Conn, err error) error {
+	return conn.Send(protocol.Reply{Error: protocol.FromError(err)})
+}
+
+// watch tells when the other side goes away while an answer is awaited. stop
+// ends the watching, after which the connection can be read again.
+func watch(conn *protocol.Conn) (gone <-chan struct{}, stop func()) {
+	ch, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		var b [1]byte
+		if _, err := conn.Read(b[:]); err != nil && !os.IsTimeout(err) {
+			close(ch)
+		}
+	}()
+	return ch, func() {
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+		<-ended
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+}
+
+func (s *supervisor) list(conn *protocol.Conn) error {
+	s.mu.Lock()
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b *container) int { return a.created.Compare(b.created) })
+	for _, c := range all {
+		st := c.status()
+		if err := conn.Send(protocol.Reply{Status: &st, More: true}); err != nil {
+			return err
+		}
+	}
+	return conn.Send(protocol.Reply{})
+}
+
+// events goes on until the other side hangs up.
+func (s *supervisor) events(conn *protocol.Conn, after engine.Cursor) error {
+	gone, stop := watch(conn)
+	defer stop()
+	for {
+		due, more := s.journal.after(after)
+		for i := range due {
+			if err := conn.Send(protocol.Reply{Event: &due[i], More: true}); err != nil {
+				return err
+			}
+			after = due[i].Cursor
+		}
+		select {
+		case <-more:
+		case <-gone:
+			return net.ErrClosed
+		}
+	}
+}
+
+// log says how far the log reaches now, or waits until it is beyond After.
+func (s *supervisor) log(conn *protocol.Conn, c *container, req *protocol.Request) error {
+	c.log.drain()
+	first, end, ended, more := c.log.extent()
+	if req.Wait && !ended && engine.Cursor(end) <= req.After {
+		gone, stop := watch(conn)
+		for !ended && engine.Cursor(end) <= req.After {
+			select {
+			case <-more:
+			case <-gone:
+				stop()
+				return net.ErrClosed
+			}
+			first, end, ended, more = c.log.extent()
+		}
+		stop()
+	}
+	return conn.Send(protocol.Reply{Log: &protocol.Log{First: engine.Cursor(first), End: engine.Cursor(end), Exited: ended}})
+}
+
+// execute runs a program in a container: an answer when it runs, another at its
+// end. When the other side hangs up, the program is killed.
+func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.ExecSpec, fds []int) error {
+	done := make(chan ending, 1)
+	started := time.Now()
+	pidfd, err := s.exec(c, spec, fds, func(e ending) { done <- e })
+	closeAll(fds...)
+	for i := range fds {
+		fds[i] = -1 // the program's alone from now on
+	}
+	if err != nil {
+		return s.fail(conn, err)
+	}
+	defer unix.Close(pidfd)
+	if err := conn.Send(protocol.Reply{More: true}); err != nil {
+		return err
+	}
+	gone, stop := watch(conn)
+	defer stop()
+	select {
+	case e := <-done:
+		stop()
+		exit := exitOf(e, started)
+		return conn.Send(protocol.Reply{Exit: &exit})
+	case <-gone:
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		<-done
+		return net.ErrClosed
+	}
+}

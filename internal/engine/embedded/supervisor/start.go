@@ -1,0 +1,249 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/rootfs"
+	"skerry/internal/engine/embedded/spawn"
+)
+
+// start runs a container's command.
+func (s *supervisor) start(c *container) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != engine.Created {
+		return fmt.Errorf("engine: start %s, which is %s: %w", c.id, c.state, engine.ErrState)
+	}
+	t := &spawn.Table{}
+	if err := s.childTable(t, c); err != nil {
+		return err
+	}
+	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	var pid, pidfd int
+	var err error
+	s.spawner.Do(func() { pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder}) })
+	now := time.Now()
+	if pid > 0 && err != nil {
+		s.reaper.expect(pid, func(ending) {})
+		closeAll(pidfd)
+	}
+	if err != nil {
+		err = startError(err, c.command[0], c.dir)
+		s.finish(c, engine.Exit{Code: startCode(err), Reason: err.Error(), Started: now, Finished: now})
+		return fmt.Errorf("engine: start %s: %w", c.id, err)
+	}
+	c.ready.close()
+	c.ready = nil
+	c.state, c.pid, c.pidfd, c.started = engine.Running, pid, pidfd, now
+	e := s.journal.add(engine.Event{Time: now, Kind: engine.EventStarted, ID: c.id, Labels: c.labels})
+	c.cursors[0] = e.Cursor
+	s.reaper.expect(pid, func(e ending) { s.reaped(c, e) })
+	return nil
+}
+
+// startError makes a fault of the command out of the table's.
+func startError(err error, program, dir string) error {
+	var e *spawn.Error
+	if errors.As(err, &e) {
+		switch e.Name {
+		case "execve":
+			return &engine.StartError{Step: e.Name, Path: program, Err: e.Errno}
+		case "chdir":
+			return &engine.StartError{Step: e.Name, Path: dir, Err: e.Errno}
+		}
+	}
+	return err
+}
+
+// startCode is the exit code that a shell would give.
+func startCode(err error) int {
+	if errors.Is(err, syscall.ENOENT) {
+		return 127
+	}
+	return 126
+}
+
+const atCwd = ^uintptr(99) // AT_FDCWD
+
+// childTable is everything that the child does, from its first breath to the
+// command. The order matters; each step says why it stands where it stands.
+func (s *supervisor) childTable(t *spawn.Table, c *container) error {
+	p := c.ready
+	limits, err := rlimits(p.rlimits)
+	if err != nil {
+		return err
+	}
+	// into the cgroups first, so that all that follows is charged to them; the
+	// cgroup namespace then has them as its root
+	zero := t.String("0")
+	for _, fd := range p.join {
+		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
+	}
+	t.Add("cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	if !c.host {
+		t.Add("network namespace", unix.SYS_SETNS, uintptr(c.slot.Net), unix.CLONE_NEWNET)
+	}
+	t.Add("setsid", unix.SYS_SETSID)
+	addRoot(t, p.root)
+	s.addMounts(t, c)
+	name := t.String(p.hostname)
+	t.Add("host name", unix.SYS_SETHOSTNAME, name, uintptr(len(p.hostname)))
+	for n, l := range limits {
+		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
+	}
+	null := t.Add("open null", unix.SYS_OPENAT, atCwd, t.String("/dev/null"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	t.Add("stdin", unix.SYS_DUP3, 0, 0, 0)
+	t.Use(0, null)
+	for i, fd := range p.output {
+		t.Add("output", unix.SYS_DUP3, uintptr(fd), uintptr(i+1), 0)
+	}
+	addUser(t, c.slot.User, c.bounds, c.user)
+	addExec(t, c.command, c.env, c.dir)
+	return nil
+}
+
+// addRoot makes the root of the container its root, and leaves the room's.
+func addRoot(t *spawn.Table, root int) {
+	anchor, dot := t.String(rootfs.Anchor), t.String(".")
+	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	t.Add("enter root", unix.SYS_CHDIR, anchor)
+	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, dot, dot)
+	t.Add("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
+}
+
+// addMounts mounts what is made of the container's own namespaces, then what
+// was prepared. It comes after pivot_root: whatever links the root may hold,
+// their targets are inside.
+func (s *supervisor) addMounts(t *spawn.Table, c *container) {
+	const own = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	mount := func(kind, target string, flags uintptr, data string) {
+		t.Add("mount "+target, unix.SYS_MOUNT, t.String(kind), t.String(target), t.String(kind), flags, t.String(data))
+	}
+	mount("proc", "/proc", own, "")
+	mount("sysfs", "/sys", own|unix.MS_RDONLY, "")
+	tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.slot.Base+5)
+	mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, tty)
+	mount("mqueue", "/dev/mqueue", own, "")
+	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=64m,uid=%d,gid=%d", c.slot.Base, c.slot.Base))
+	empty := t.String("")
+	for _, m := range c.ready.mounts {
+		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, uintptr(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	null, none := t.String("/dev/null"), t.String("tmpfs")
+	for _, p := range s.walls.maskedFiles {
+		t.Add("mask "+p, unix.SYS_MOUNT, null, t.String(p), 0, unix.MS_BIND)
+	}
+	for _, p := range s.walls.maskedFolders {
+		t.Add("mask "+p, unix.SYS_MOUNT, none, t.String(p), none, own|unix.MS_RDONLY, t.String("size=0,nr_inodes=2"))
+	}
+	for _, p := range s.walls.readOnly {
+		path := t.String(p)
+		t.Add("bind "+p, unix.SYS_MOUNT, path, path, 0, unix.MS_BIND|unix.MS_REC)
+		t.Add("read-only "+p, unix.SYS_MOUNT, 0, path, 0, unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|own)
+	}
+}
+
+// capHeader and capData are the arguments of capset(2).
+type capHeader struct {
+	version uint32
+	pid     int32
+}
+
+// addUser gives up the machine's root for the container's ids and drops what it
+// must not have. Namespaces other than the user's and the network's stay the
+// machine's: not even the container's root can mount.
+func addUser(t *spawn.Table, userns int, b bounds, u engine.User) {
+	t.Add("user namespace", unix.SYS_SETNS, uintptr(userns), unix.CLONE_NEWUSER)
+	if b.newPrivileges {
+		addFilter(t, b) // needs SYS_ADMIN, which goes below
+	}
+	for i := range capabilityNames {
+		if b.caps>>i&1 == 0 {
+			t.Add("drop capability "+capabilityNames[i], unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(i))
+			t.Tolerate(syscall.EINVAL) // newer than the kernel
+		}
+	}
+	groups := append([]uint32{}, u.Groups...)
+	var list uintptr
+	if len(groups) > 0 {
+		list = spawn.Keep(t, &groups[0]) // and with it the whole array
+	}
+	t.Add("setgroups", unix.SYS_SETGROUPS, uintptr(len(groups)), list)
+	gid, uid := uintptr(u.GID), uintptr(u.UID)
+	t.Add("setresgid", unix.SYS_SETRESGID, gid, gid, gid)
+	t.Add("setresuid", unix.SYS_SETRESUID, uid, uid, uid)
+	caps := b.caps
+	if uid != 0 {
+		caps = 0
+	}
+	var data [2]unix.CapUserData
+	for i := range data {
+		part := uint32(caps >> (32 * i))
+		data[i] = unix.CapUserData{Effective: part, Permitted: part}
+	}
+	header := &capHeader{version: unix.LINUX_CAPABILITY_VERSION_3}
+	t.Add("capset", unix.SYS_CAPSET, spawn.Keep(t, header), spawn.Keep(t, &data))
+	if !b.newPrivileges {
+		t.Add("no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		addFilter(t, b) // lets through what follows: chdir, close_range, rt_sigprocmask, execve
+	}
+}
+
+func addFilter(t *spawn.Table, b bounds) {
+	if b.filter == nil {
+		return
+	}
+	prog := &unix.SockFprog{Len: uint16(len(b.filter)), Filter: &b.filter[0]}
+	t.Add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, spawn.Keep(t, prog))
+}
+
+// addExec is the end of every table: the folder (entered as the user, who may
+// not be allowed to), no descriptor but the first three, no signal blocked, the
+// program.
+func addExec(t *spawn.Table, command, env []string, dir string) {
+	t.Add("chdir", unix.SYS_CHDIR, t.String(dir))
+	t.Add("close", unix.SYS_CLOSE_RANGE, 3, ^uintptr(0), 0)
+	t.Add("sigmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, spawn.Keep(t, new(uint64)), 0, 8)
+	args, vars := t.Strings(command), t.Strings(env)
+	places := candidates(command[0], env)
+	for _, p := range places[:len(places)-1] {
+		t.Add("execve", unix.SYS_EXECVE, t.String(p), args, vars)
+		t.TolerateAny()
+	}
+	t.Add("execve", unix.SYS_EXECVE, t.String(places[len(places)-1]), args, vars)
+}
+
+// candidates are the places where a program may be, at least one: itself, or
+// in the folders of PATH if it has no '/'.
+func candidates(program string, env []string) []string {
+	if strings.Contains(program, "/") {
+		return []string{program}
+	}
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			path = v
+		}
+	}
+	var all []string
+	for _, d := range strings.Split(path, string(os.PathListSeparator)) {
+		if strings.HasPrefix(d, "/") {
+			all = append(all, d+"/"+program)
+		}
+	}
+	if len(all) == 0 {
+		return []string{""} // there is no such file
+	}
+	return all
+}

@@ -1,0 +1,290 @@
+//go:build linux && amd64
+
+// Package supervisor is the process that owns the containers as its direct
+// children, so that the main process can be killed, updated and started again
+// while they run. It is the same program, started with one argument (Main), and
+// does nothing but this: requests of main come over a unix socket
+// (internal/engine/embedded/protocol), exits and output go to files before they
+// are told.
+//
+// When the supervisor itself dies, its containers are lost: the next one kills
+// what is left of them, cleans up and reports each as exited with a reason.
+// Taking them over, and an upgrade by exec in place, are not built yet.
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/cgroup"
+	"skerry/internal/engine/embedded/network"
+	"skerry/internal/engine/embedded/protocol"
+	"skerry/internal/engine/embedded/rootfs"
+)
+
+// Main runs the supervisor if the program was started as one, and does not
+// return then. Call it first thing in main, and in TestMain of tests that use
+// the embedded engine.
+func Main() {
+	if len(os.Args) != 3 || os.Args[1] != protocol.Command {
+		return
+	}
+	// descriptor 3 is where main waits to hear that all is ready
+	ready := os.NewFile(3, "ready")
+	var cfg protocol.Config
+	err := json.Unmarshal([]byte(os.Args[2]), &cfg)
+	var s *supervisor
+	if err == nil {
+		s, err = open(cfg)
+	}
+	if err != nil {
+		fmt.Fprint(ready, err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	_ = ready.Close()
+	s.serve()
+	os.Exit(0)
+}
+
+// supervisor is the whole state.
+type supervisor struct {
+	cfg     protocol.Config
+	lock    *os.File
+	socket  *net.UnixListener
+	tree    *cgroup.Tree
+	pool    *network.Pool
+	roots   *rootfs.Roots
+	spawner *rootfs.Room
+	walls   walls
+	pump    *pump
+	reaper  *reaper
+	journal journal
+	caps    engine.Capabilities
+	ownPids int // descriptor of this process's namespace of processes
+
+	mu         sync.Mutex
+	containers map[engine.ID]*container
+	conns      int
+	ending     bool
+	stop       chan struct{}
+	janitor    sync.WaitGroup // work after a container's end
+}
+
+func open(cfg protocol.Config) (*supervisor, error) {
+	// one that shares its memory with children in containers must not be
+	// read through them; and its own garbage is small
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	debug.SetGCPercent(50)
+	raiseFiles()
+	s := &supervisor{cfg: cfg, containers: map[engine.ID]*container{}, stop: make(chan struct{})}
+	for _, dir := range []string{cfg.Data, s.logs(), cfg.Run, s.runs()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("supervisor: %w", err)
+		}
+	}
+	var err error
+	if s.lock, err = lock(filepath.Join(cfg.Data, "lock")); err != nil {
+		return nil, err
+	}
+	mounts, err := cgroup.FindMounts("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	if s.tree, err = cgroup.Open(mounts, cfg.Name, cfg.Cgroups); err != nil {
+		return nil, err
+	}
+	s.pool = network.NewPool(cfg.Name, engine.LocalAddresses)
+	scratch := filepath.Join(cfg.Run, "room")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	if s.spawner, err = rootfs.NewRoom(scratch, min(max(runtime.NumCPU(), 2), 8)); err != nil {
+		return nil, err
+	}
+	templates, err := rootfs.NewRoom(scratch, 1)
+	if err != nil {
+		return nil, err
+	}
+	s.roots = rootfs.NewRoots(templates)
+	if s.walls, err = findWalls(); err != nil {
+		return nil, err
+	}
+	if s.pump, err = newPump(); err != nil {
+		return nil, err
+	}
+	if s.ownPids, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	s.reaper = newReaper()
+	s.journal.start(uint64(time.Now().UnixNano()))
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	s.caps = s.capabilities()
+	if s.socket, err = listen(cfg.Data); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// runs is the folder of the containers' records and pipes.
+func (s *supervisor) runs() string { return filepath.Join(s.cfg.Run, "containers") }
+
+// logs is the folder of the containers' output.
+func (s *supervisor) logs() string { return filepath.Join(s.cfg.Data, "logs") }
+
+// raiseFiles lets this process hold as many descriptors as it may.
+func raiseFiles() {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) == nil {
+		l.Cur = l.Max
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: l.Cur, Max: l.Max})
+	}
+}
+
+// lock keeps a second supervisor off the data.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
+	}
+	return f, nil
+}
+
+// listen opens the socket. Its path may be longer than a socket's address can
+// be, so it is reached through the folder's descriptor.
+func listen(dir string) (*net.UnixListener, error) {
+	path := filepath.Join(dir, "socket")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	defer d.Close()
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/socket", d.Fd())})
+	if err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	return l, nil
+}
+
+// serve accepts until the end: shutdown, SIGTERM, or nobody needs it any more.
+func (s *supervisor) serve() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	go s.pump.run()
+	go s.reaper.run()
+	go func() {
+		for {
+			c, err := s.socket.AcceptUnix()
+			if err != nil {
+				return
+			}
+			go s.serveConn(c)
+		}
+	}()
+	idle := time.NewTicker(max(s.cfg.Linger/4, 10*time.Millisecond))
+	defer idle.Stop()
+	needed := time.Now()
+	for {
+		select {
+		case <-s.stop:
+			s.end(true)
+			return
+		case sig := <-signals:
+			if sig == unix.SIGTERM {
+				s.end(false)
+				return
+			}
+		case <-idle.C:
+			if s.busy() {
+				needed = time.Now()
+			} else if time.Since(needed) > s.cfg.Linger {
+				s.end(false)
+				return
+			}
+		}
+	}
+}
+
+// busy says whether anybody is connected or any container lives.
+func (s *supervisor) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns > 0 {
+		return true
+	}
+	for _, c := range s.containers {
+		if c.current() != engine.Exited {
+			return true
+		}
+	}
+	return false
+}
+
+// end stops all containers and gives everything back. With forget their records
+// go too; else the next supervisor tells of them.
+func (s *supervisor) end(forget bool) {
+	_ = s.socket.Close()
+	_ = os.Remove(filepath.Join(s.cfg.Data, "socket"))
+	s.mu.Lock()
+	s.ending = true // nothing is created any more
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	var wait sync.WaitGroup
+	for _, c := range all {
+		wait.Go(func() {
+			if forget {
+				s.remove(c)
+			} else {
+				s.kill(c)
+			}
+		})
+	}
+	wait.Wait()
+	s.janitor.Wait()
+	err := errors.Join(s.pool.Close(), s.tree.Close())
+	if forget {
+		err = errors.Join(err, os.RemoveAll(s.cfg.Run), os.RemoveAll(s.logs()))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// get finds a container.
+func (s *supervisor) get(id engine.ID) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil {
+		return nil, fmt.Errorf("engine: %s: %w", id, engine.ErrNotFound)
+	}
+	return c, nil
+}
