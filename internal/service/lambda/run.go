@@ -1,0 +1,312 @@
+package lambda
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+
+	"skerry/internal/engine"
+	"skerry/internal/service/lambda/runtime"
+)
+
+// initLimit is how long a function may initialise before its first event.
+const initLimit = 10 * time.Second
+
+// result is what has become of an invocation.
+type result struct {
+	payload   []byte
+	failed    bool
+	errorType string
+	timedOut  bool
+	log       []byte // the last 4 KB, if asked for
+}
+
+// run invokes a function and waits for the result. Its errors are those of
+// Lambda; the function's own are results.
+func (s *Service) run(ctx context.Context, t *target, e *event) (*result, error) {
+	if err := s.fleet.admit(t); err != nil {
+		return nil, err
+	}
+	defer s.fleet.leave(t)
+	sb, cold, err := s.obtain(ctx, t)
+	if err != nil {
+		if res := neverStarted(e, err); res != nil {
+			return res, nil
+		}
+		return nil, runtimeFault(err)
+	}
+	r := &runOf{s: s, t: t, e: e, sb: sb, tail: e.tail}
+	if cold {
+		if res := r.initialise(ctx); res != nil {
+			return r.end(ctx, res, false), nil
+		}
+	}
+	res := r.deliver(ctx)
+	return r.end(ctx, res, !r.broken), nil
+}
+
+// runOf is one invocation in one sandbox.
+type runOf struct {
+	s      *Service
+	t      *target
+	e      *event
+	sb     *sandbox
+	tail   bool
+	broken bool // the sandbox cannot be used again
+	retry  bool // initialising a second time
+
+	began, done time.Time
+	record      *transcript
+}
+
+// failure is the object that a caller gets for a function that failed outside of
+// its handler.
+func failure(kind, message string) *result {
+	b, _ := json.Marshal(struct {
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	}{kind, message})
+	return &result{payload: b, failed: true, errorType: kind}
+}
+
+// neverStarted is for a program that cannot be executed; nil for other errors.
+func neverStarted(e *event, err error) *result {
+	if errors.Is(err, errNoEntry) {
+		return failure("Runtime.InvalidEntrypoint",
+			fmt.Sprintf("RequestId: %s Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]", e.requestID))
+	}
+	if f, ok := errors.AsType[*engine.StartError](err); ok {
+		return failure("Runtime.InvalidEntrypoint", fmt.Sprintf("RequestId: %s Error: fork/exec %s: %v", e.requestID, f.Path, f.Err))
+	}
+	return nil
+}
+
+// initialise waits until a new sandbox asks for its first event; it returns a
+// result if that fails. After ten seconds it begins anew, and the time then counts
+// as the function's: "Lambda execution environment lifecycle".
+func (r *runOf) initialise(ctx context.Context) *result {
+	s, sb := r.s, r.sb
+	allowed := initLimit
+	if r.retry {
+		allowed = r.timeout()
+	}
+	sb.stream.initStart(r.t, sb.started)
+	var res *result
+	kind := ""
+	select {
+	case <-sb.api.Ready():
+		sb.initDuration = sb.api.ReadyAt().Sub(sb.started)
+		if err := s.Engine.Update(ctx, sb.id, limits(r.t.version.Config.Memory, false)); err != nil && !isClosed(sb.exited) {
+			s.Log.Warn("the limits of a sandbox cannot be set", "sandbox", sb.id, "err", err)
+		}
+		s.drain(ctx, sb, nil)
+		return nil
+	case o := <-sb.api.InitFailed():
+		kind = o.ErrorType
+		res = &result{payload: o.Payload, failed: true, errorType: o.ErrorType}
+	case <-sb.exited:
+		select {
+		case o := <-sb.api.InitFailed(): // it said why before it ended
+			res = &result{payload: o.Payload, failed: true, errorType: o.ErrorType}
+		default:
+			res = exitResult(r.e.requestID, sb.exit)
+		}
+		kind = res.errorType
+	case <-s.Clock.After(allowed):
+		if r.retry {
+			res = r.timedOut()
+			kind = res.errorType
+		}
+	}
+	sb.initDuration = s.Clock.Now().Sub(sb.started)
+	s.drain(ctx, sb, nil)
+	status := "error"
+	if res == nil || res.timedOut {
+		status = "timeout"
+	}
+	sb.stream.initReport(r.t, s.Clock.Now(), sb.initDuration, status, kind)
+	if res != nil {
+		return res
+	}
+	return r.again(ctx)
+}
+
+// again gives a function whose initialisation took too long a second try.
+func (r *runOf) again(ctx context.Context) *result {
+	s, old := r.s, r.sb
+	s.fleet.drop(old)
+	s.remove(ctx, old)
+	i, err := s.interpreter(ctx, r.t.version.Config.Runtime)
+	if err == nil {
+		var k key
+		if k, err = s.roleKey(ctx, r.t.ref, r.t.version.Config.Role); err == nil {
+			r.sb, err = s.startFresh(ctx, r.t, i, old.stream, k)
+			r.sb.key, r.sb.stream, r.sb.expires = old.key, old.stream, k.Expires
+		}
+	}
+	if err != nil {
+		r.sb = old
+		return failure("Sandbox.Failure", fmt.Sprintf("RequestId: %s Error: %v", r.e.requestID, err))
+	}
+	s.fleet.add(r.sb)
+	r.retry = true
+	return r.initialise(ctx)
+}
+
+func (r *runOf) timeout() time.Duration {
+	return time.Duration(r.t.version.Config.Timeout) * time.Second
+}
+
+func (r *runOf) timedOut() *result {
+	res := failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", r.e.requestID, r.timeout().Seconds()))
+	res.timedOut = true
+	return res
+}
+
+// deliver hands the event over and waits for what comes of it.
+func (r *runOf) deliver(ctx context.Context) *result {
+	s, sb := r.s, r.sb
+	r.start()
+	answer, err := sb.api.Invoke(runtime.Invocation{
+		RequestID: r.e.requestID, Payload: r.e.payload, Deadline: r.began.Add(r.timeout()), FunctionARN: r.t.ref.ARN(),
+		TraceID: r.e.trace, ClientContext: r.e.clientContext,
+	})
+	if err != nil {
+		r.broken = true
+		return failure("Sandbox.Failure", fmt.Sprintf("RequestId: %s Error: %v", r.e.requestID, err))
+	}
+	var o runtime.Outcome
+	select {
+	case o = <-answer:
+	case <-sb.exited:
+		r.broken = true
+		select {
+		case o = <-answer: // it answered and ended at once
+		default:
+			r.done = s.Clock.Now()
+			return exitResult(r.e.requestID, sb.exit)
+		}
+	case <-s.Clock.After(r.timeout()):
+		r.broken = true
+		r.done = s.Clock.Now()
+		return r.timedOut()
+	}
+	r.done = o.At
+	if o.TooLarge {
+		return failure("Function.ResponseSizeTooLarge",
+			fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", runtime.MaxResponse))
+	}
+	return &result{payload: o.Payload, failed: o.Failed, errorType: o.ErrorType}
+}
+
+// start begins the invocation's part of the log.
+func (r *runOf) start() {
+	r.began = r.s.Clock.Now()
+	r.record = r.sb.stream.begin(r.t, r.e, r.began)
+}
+
+// describeExit writes an exit as Lambda does.
+func describeExit(x engine.Exit) string {
+	switch {
+	case x.Signal != 0:
+		return "Runtime exited with error: signal: " + signalName(syscall.Signal(x.Signal))
+	case x.Code > 128 && x.Code < 160 && x.OOM:
+		return "Runtime exited with error: signal: killed"
+	case x.Code != 0:
+		return fmt.Sprintf("Runtime exited with error: exit status %d", x.Code)
+	}
+	return "Runtime exited without providing a reason"
+}
+
+// exitResult is for a program that ended in the middle of its work.
+func exitResult(requestID string, x engine.Exit) *result {
+	kind := "Runtime.ExitError"
+	if x.OOM {
+		kind = "Runtime.OutOfMemory"
+	}
+	return failure(kind, fmt.Sprintf("RequestId: %s Error: %s", requestID, describeExit(x)))
+}
+
+// end finishes an invocation: its log, its bill, and what becomes of the sandbox.
+// Of a success, that is done behind the caller's back unless he wants the log.
+func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
+	s, sb := r.s, r.sb
+	if r.record == nil { // it never got its event
+		r.start()
+		r.done = r.began
+	}
+	if reuse && !r.tail {
+		sb.settled = make(chan struct{})
+		settled := sb.settled
+		s.fleet.give(sb, r.done)
+		if s.children.Start("settle/"+r.e.requestID+"/"+string(sb.id), func(ctx context.Context) error {
+			defer close(settled)
+			r.finish(context.WithoutCancel(ctx), res)
+			s.wake(loopFleet)
+			return nil
+		}) {
+			return res
+		}
+		defer close(settled) // the server stops
+		r.finish(ctx, res)
+		return res
+	}
+	r.finish(ctx, res)
+	if r.tail {
+		res.log = r.record.tail()
+	}
+	if reuse {
+		s.fleet.give(sb, r.done)
+		s.wake(loopFleet)
+		return res
+	}
+	s.fleet.drop(sb)
+	s.remove(ctx, sb)
+	return res
+}
+
+// finish reads what the function wrote, and writes the end of the record.
+func (r *runOf) finish(ctx context.Context, res *result) {
+	s, sb := r.s, r.sb
+	s.drain(ctx, sb, r.record)
+	duration := r.done.Sub(r.began)
+	b := bill{Requests: 1, Memory: r.t.version.Config.Memory, Duration: duration, Peak: s.peak(ctx, sb)}
+	if !sb.initTold {
+		b.Init = sb.initDuration
+		sb.initTold = true
+	}
+	b.Billed = billed(duration + b.Init)
+	if res.timedOut {
+		duration = r.timeout()
+		b.Duration, b.Billed = duration, billed(duration)
+		r.record.line(fmt.Sprintf("%s %s Task timed out after %.2f seconds\n", r.done.UTC().Format("2006-01-02T15:04:05.000Z"),
+			r.e.requestID, r.timeout().Seconds()), r.done)
+	} else if res.errorType == "Runtime.ExitError" || res.errorType == "Runtime.OutOfMemory" {
+		r.record.line(fmt.Sprintf("RequestId: %s Error: %s\n%s\n", r.e.requestID, describeExit(sb.exit), "Runtime.ExitError"), r.done)
+	}
+	r.record.end(r.t, r.e, r.done, b, res)
+	s.charge(r.t, b)
+}
+
+// billed rounds up to the millisecond.
+func billed(d time.Duration) time.Duration {
+	return time.Duration(math.Ceil(float64(d)/float64(time.Millisecond))) * time.Millisecond
+}
+
+// peak is the most memory that a sandbox has used, in MB.
+func (s *Service) peak(ctx context.Context, sb *sandbox) int64 {
+	bytes := int64(0)
+	if isClosed(sb.exited) {
+		bytes = sb.exit.Memory
+	} else if st, err := s.Engine.Stats(ctx, sb.id); err == nil {
+		bytes = max(st.MemoryPeak, st.Memory)
+	}
+	return (bytes + 1<<20 - 1) >> 20
+}
+
+// signalName is a signal in the words of Go's os.ProcessState, which Lambda uses.
+func signalName(s syscall.Signal) string { return s.String() }
