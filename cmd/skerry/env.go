@@ -27,16 +27,9 @@ func env(_ context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	key := cloud.RootKey{ID: "test", Secret: "test"}
-	if !s.Loopback {
-		k, made, err := cloud.LoadRootKey(t.data)
-		if err != nil {
-			return err
-		}
-		if made {
-			return fmt.Errorf("no cloud has run on %s yet", t.data)
-		}
-		key = k
+	key, err := t.key(s)
+	if err != nil {
+		return err
 	}
 	if *https {
 		s.Endpoint = strings.Replace(s.Endpoint, "http://", "https://", 1)
