@@ -17,7 +17,7 @@ func doctor(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	ill := 0
-	for _, c := range cloud.Doctor(ctx, *data, nil) {
+	for _, c := range cloud.Doctor(ctx, *data) {
 		mark := "ok  "
 		if !c.OK {
 			mark = "off "

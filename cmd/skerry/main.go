@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+
+	"skerry/internal/engine/embedded"
 )
 
 // version is set by the linker; a build without it tells its module's version.
@@ -38,6 +40,7 @@ func commands() []command {
 var errUsage = errors.New("usage")
 
 func main() {
+	embedded.Main() // does not return in the supervisor of containers
 	err := run(context.Background(), os.Args[1:], os.Stdout)
 	switch {
 	case err == nil:

@@ -17,6 +17,8 @@ import (
 
 	"skerry/internal/blob"
 	"skerry/internal/console"
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded"
 	"skerry/internal/listen"
 	"skerry/internal/loop"
 	"skerry/internal/store"
@@ -38,6 +40,7 @@ type Cloud struct {
 	authority *listen.Authority
 	bundle    string
 	rootKeys  []RootKey
+	engine    engine.Engine
 	server    *listen.Server
 	log       *slog.Logger
 
@@ -109,6 +112,9 @@ func (c *Cloud) open() (made RootKey, err error) {
 	if c.bundle, err = c.authority.Bundle(); err != nil {
 		return made, err
 	}
+	if c.engine, err = openEngine(c.config.Data); err != nil {
+		return made, err
+	}
 	c.rootKeys = c.config.RootKeys
 	if c.config.Loopback() {
 		return made, nil
@@ -124,6 +130,11 @@ func (c *Cloud) open() (made RootKey, err error) {
 	return made, nil
 }
 
+// openEngine returns what runs functions and containers: the embedded engine.
+func openEngine(data string) (engine.Engine, error) {
+	return embedded.Open(embedded.Config{Data: filepath.Join(data, "engine")})
+}
+
 // close stops everything, in the reverse order of the start.
 func (c *Cloud) close() error {
 	var errs []error
@@ -136,6 +147,9 @@ func (c *Cloud) close() error {
 	}
 	if p := c.parts.Load(); p != nil {
 		errs = append(errs, p.stop())
+	}
+	if c.engine != nil {
+		errs = append(errs, c.engine.Close())
 	}
 	if c.db != nil {
 		errs = append(errs, c.db.Close())
@@ -186,7 +200,7 @@ func (c *Cloud) reset(ctx context.Context) error {
 	if err := old.stop(); err != nil {
 		return err
 	}
-	if err := old.erase(ctx); err != nil {
+	if err := old.erase(); err != nil {
 		return err
 	}
 	if err := c.db.Clear(ctx); err != nil {

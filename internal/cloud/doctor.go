@@ -22,11 +22,16 @@ type Check struct {
 	Mend string `json:"mend,omitempty"` // the command that mends it; empty if all is well
 }
 
-// Doctor looks at the machine and at the data folder. eng may be nil where
-// there is no engine for this system.
-func Doctor(ctx context.Context, data string, eng engine.Engine) []Check {
+// Doctor looks at the machine and at the data folder.
+func Doctor(ctx context.Context, data string) []Check {
 	checks := []Check{checkData(data), checkSpace(data)}
-	checks = append(checks, checkEngine(ctx, eng)...)
+	eng, err := openEngine(data)
+	if err != nil {
+		checks = append(checks, Check{What: "functions and containers", Why: err.Error(), Mend: "run Skerry on Linux, as root"})
+	} else {
+		defer eng.Close()
+		checks = append(checks, checkEngine(ctx, eng)...)
+	}
 	return append(checks,
 		checkProgram("Python functions", "/usr/bin/python3", "apt-get install -y python3"),
 		checkPython("boto3 in Python functions", "boto3", "apt-get install -y python3-boto3"),
@@ -96,10 +101,6 @@ func checkSpace(data string) Check {
 
 func checkEngine(ctx context.Context, eng engine.Engine) []Check {
 	c := Check{What: "functions and containers"}
-	if eng == nil {
-		c.Why, c.Mend = "not on this operating system", "run Skerry on Linux, or in a Linux virtual machine"
-		return []Check{c}
-	}
 	info, err := eng.Info(ctx)
 	if err != nil {
 		c.Why, c.Mend = err.Error(), "run as root on Linux 5.12 or later"

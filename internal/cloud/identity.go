@@ -53,7 +53,7 @@ type directory struct {
 	account  string
 	loopback bool
 	keys     []RootKey
-	services []auth.Directory // the long-term keys of iam, then the sessions of sts
+	iam      auth.Directory // long-term keys, and the policies of users and roles
 }
 
 // Credential implements auth.Directory.
@@ -70,24 +70,12 @@ func (d directory) Credential(ctx context.Context, accessKey string) (auth.Crede
 	if d.loopback && accountForm.MatchString(accessKey) {
 		return d.root(RootKey{accessKey, testSecret}, accessKey), nil
 	}
-	for _, s := range d.services {
-		c, err := s.Credential(ctx, accessKey)
-		if err == nil || !errors.Is(err, auth.ErrNoCredential) {
-			return c, err
-		}
-	}
-	return auth.Credential{}, auth.ErrNoCredential
+	return d.iam.Credential(ctx, accessKey)
 }
 
 // Policies implements auth.Directory.
 func (d directory) Policies(ctx context.Context, p auth.Principal) (auth.Policies, error) {
-	for _, s := range d.services {
-		got, err := s.Policies(ctx, p)
-		if err == nil || !errors.Is(err, auth.ErrNoCredential) {
-			return got, err
-		}
-	}
-	return auth.Policies{}, auth.ErrNoCredential
+	return d.iam.Policies(ctx, p)
 }
 
 func (directory) root(k RootKey, account string) auth.Credential {

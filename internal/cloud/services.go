@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"skerry/internal/auth"
 	"skerry/internal/base/clock"
@@ -11,6 +12,8 @@ import (
 	"skerry/internal/loop"
 	"skerry/internal/meter"
 	"skerry/internal/op"
+	"skerry/internal/service/iam"
+	"skerry/internal/service/lambda"
 	"skerry/internal/service/logs"
 )
 
@@ -21,6 +24,8 @@ type parts struct {
 	loops    *loop.Driver
 	outbox   *events.Outbox
 	meter    *meter.Meter
+	iam      *iam.Service
+	lambda   *lambda.Service
 	logs     *logs.Service
 }
 
@@ -38,19 +43,34 @@ func (c *Cloud) build() error {
 	p.meter = meter.New(c.db, when)
 	p.logs = logs.New(logs.Deps{Store: c.db, Clock: when, Log: log, Cloud: call, Outbox: p.outbox, Meter: p.meter})
 
+	var err error
+	if p.iam, err = iam.New(iam.Deps{Store: c.db, Clock: when, Log: log}); err != nil {
+		return err
+	}
+	who := directory{
+		account: c.config.Account, loopback: c.config.Loopback(), keys: c.rootKeys, iam: p.iam,
+	}
+	p.lambda = lambda.New(lambda.Deps{
+		Store: c.db, Blobs: c.blobs, Clock: when, Log: log, Cloud: call, Directory: who, Outbox: p.outbox, Meter: p.meter,
+		Engine: c.engine, Wake: func(name string) { p.loops.Wake(name) },
+		Config: lambda.Config{
+			Dir: filepath.Join(c.config.Data, "lambda"), Endpoint: c.endpoint, Serve: c.server.Serve, CABundle: c.bundle,
+			Outside: true, Ahead: 1,
+		},
+	})
+
 	p.services = []op.Service{
+		p.iam.Service(),
+		p.lambda.Service(),
 		p.logs.Service(),
 	}
-	var err error
 	p.gateway, err = gateway.New(gateway.Config{
 		Services: p.services,
-		Directory: directory{
-			account: c.config.Account, loopback: c.config.Loopback(), keys: c.rootKeys,
-		},
-		Region:   c.config.Region,
-		TestKeys: func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
-		Clock:    when,
-		Log:      log,
+		Directory: who,
+		Region:    c.config.Region,
+		TestKeys:  func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
+		Clock:     when,
+		Log:       log,
 	})
 	if err != nil {
 		return err
@@ -63,11 +83,14 @@ func (c *Cloud) build() error {
 
 // stop ends the background work and what runs for it.
 func (p *parts) stop() error {
-	return errors.Join(stopLoops(p.loops))
+	err := stopLoops(p.loops)
+	ctx, cancel := context.WithTimeout(context.Background(), loopTime)
+	defer cancel()
+	return errors.Join(err, p.lambda.Close(ctx))
 }
 
 // erase removes what the services keep outside of the store and the blobs.
-func (p *parts) erase(context.Context) error { return nil }
+func (p *parts) erase() error { return p.lambda.Erase() }
 
 // caller reaches the gateway for services that are made before it.
 type caller struct{ to op.Caller }
