@@ -7,7 +7,7 @@ import (
 	"skerry/internal/store/storetest"
 )
 
-func open(t *testing.T, dir string, o store.Options) *store.DB {
+func open(t testing.TB, dir string, o store.Options) *store.DB {
 	t.Helper()
 	db, err := store.Open(dir, o)
 	if err != nil {

@@ -27,8 +27,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -42,6 +45,8 @@ type Options struct {
 	Relaxed bool
 	// FS is the file system; nil means the machine's.
 	FS vfs.FS
+	// Reserve is how many bytes of the disk must be free for a commit; 32 MiB if 0.
+	Reserve uint64
 	// Log tells of trouble in the background; nil means nobody.
 	Log *slog.Logger
 }
@@ -50,18 +55,19 @@ type Options struct {
 type DB struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
+	room    *room
 	relaxed bool
 
 	mu struct { // the order of commits
 		sync.Mutex
 		history
 	}
-	group struct { // who syncs
+	group struct { // syncing
 		sync.Mutex
 		done    *sync.Cond
 		running bool
 		durable uint64 // version
-		err     error
+		err     error  // after which the log cannot be written any more
 	}
 	views struct { // what Views read
 		sync.Mutex
@@ -85,35 +91,93 @@ func Open(dir string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Reserve == 0 {
+		o.Reserve = defaultReserve
+	}
 	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, translate(err)
 	}
 	lock, err := pebble.LockDirectory(dir, o.FS)
 	if err != nil {
 		return nil, fmt.Errorf("%w (%v)", kv.ErrLocked, err)
 	}
-	opts := tuned(o)
-	opts.Lock = lock
-	pdb, err := pebble.Open(dir, opts)
-	opts.Cache.Unref()
-	if err != nil {
+	d := &DB{lock: lock, relaxed: o.Relaxed}
+	d.group.done = sync.NewCond(&d.group)
+	d.room = &room{FS: o.FS, dir: dir, reserve: o.Reserve, changed: d.nudge}
+	if err := d.open(dir, o); err != nil {
 		return nil, errors.Join(translate(err), lock.Close())
 	}
-	d := &DB{db: pdb, lock: lock, relaxed: o.Relaxed}
-	d.group.done = sync.NewCond(&d.group)
-	d.views.current = &shared{snap: pdb.NewSnapshot(), users: 1}
 	return d, nil
+}
+
+func (d *DB) open(dir string, o Options) error {
+	d.room.closing.Store(true) // while opening, a full disk is an error
+	if err := d.room.check(0); err != nil {
+		return err
+	}
+	if err := complete(o.FS, dir); err != nil {
+		return err
+	}
+	if err := checkTails(o.FS, dir); err != nil {
+		return err
+	}
+	opts := tuned(o)
+	opts.Lock, opts.FS = d.lock, d.room
+	pdb, err := pebble.Open(dir, opts)
+	opts.Cache.Unref()
+	if pebble.IsCorruptionError(err) && pebble.ExtractDataCorruptionInfo(err) == nil {
+		return fmt.Errorf("%w: file %s: %w", kv.ErrDamaged, d.room.reading(), err)
+	}
+	if oserror.IsNotExist(err) {
+		return fmt.Errorf("%w: a file is missing: %w", kv.ErrDamaged, err)
+	}
+	if err != nil {
+		return err
+	}
+	d.room.closing.Store(false)
+	d.db = pdb
+	d.views.current = &shared{snap: pdb.NewSnapshot(), users: 1}
+	return nil
+}
+
+// complete answers ErrDamaged if a kind of file is missing that is always there:
+// Pebble itself would take the folder for an empty one, or for one without a log.
+func complete(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	has := func(prefix, suffix string) bool {
+		return slices.ContainsFunc(names, func(n string) bool {
+			return strings.HasPrefix(n, prefix) && strings.HasSuffix(n, suffix)
+		})
+	}
+	marker := has("marker.manifest.", "")
+	format := has("marker.format-version.", "")
+	switch {
+	case marker && !format && has("OPTIONS-", ""):
+		return fmt.Errorf("%w: file %s is missing", kv.ErrDamaged, fs.PathJoin(dir, "marker.format-version.*"))
+	case !marker && (has("MANIFEST-", "") && has("OPTIONS-", "") || has("", ".sst")):
+		return fmt.Errorf("%w: file %s is missing", kv.ErrDamaged, fs.PathJoin(dir, "marker.manifest.*"))
+	case marker && !has("", ".log") && (has("", ".sst") || has("OPTIONS-", "")):
+		return fmt.Errorf("%w: file %s is missing", kv.ErrDamaged, fs.PathJoin(dir, "*.log"))
+	}
+	return nil
 }
 
 // tuned returns Pebble's options for a small process.
 func tuned(o Options) *pebble.Options {
+	l := logger{o.Log}
 	return &pebble.Options{
-		FS:                 o.FS,
 		Cache:              pebble.NewCache(4 << 20),
 		MemTableSize:       4 << 20,
 		MaxOpenFiles:       256,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             logger{o.Log},
+		Logger:             l,
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { l.Errorf("in the background: %v", err) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { l.Errorf("file %s is damaged: %v", i.Path, i.Details) },
+		},
 	}
 }
 
@@ -126,7 +190,12 @@ func (d *DB) Close() error {
 	if s == nil {
 		return kv.ErrClosed
 	}
-	return errors.Join(d.release(s), d.db.Close(), d.lock.Close())
+	d.room.closing.Store(true)
+	err := d.release(s)
+	if !d.relaxed { // the next start need not read the log
+		err = errors.Join(err, translate(d.db.Flush()))
+	}
+	return errors.Join(err, d.db.Close(), d.lock.Close())
 }
 
 // View implements kv.Driver.
@@ -216,6 +285,9 @@ func translate(err error) error {
 	case err == nil:
 		return nil
 	case pebble.IsCorruptionError(err):
+		if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+			return fmt.Errorf("%w: file %s: %w", kv.ErrDamaged, info.Path, err)
+		}
 		return fmt.Errorf("%w: %w", kv.ErrDamaged, err)
 	case vfs.IsNoSpaceError(err):
 		return fmt.Errorf("%w: %w", kv.ErrNoSpace, err)

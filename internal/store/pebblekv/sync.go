@@ -1,33 +1,58 @@
 package pebblekv
 
 import (
+	"fmt"
+
 	"github.com/cockroachdb/pebble/v2"
+
+	"skerry/internal/store/kv"
 )
 
-// settle returns when the log is on disk up to a version. One of those who wait
-// syncs for all; see the package comment.
+// settle returns when the log is on disk up to a version. The first that waits
+// starts a sync, which is for all; see the package comment.
 func (d *DB) settle(version uint64) error {
 	g := &d.group
 	g.Lock()
 	defer g.Unlock()
 	for g.durable < version && g.err == nil {
-		if g.running {
-			g.done.Wait()
-			continue
+		if d.room.blocked.Load() > 0 {
+			return fmt.Errorf("%w: the log waits for room", kv.ErrNoSpace)
 		}
-		g.running = true
-		g.Unlock()
-		reached, err := d.sync()
-		g.Lock()
-		g.running = false
-		g.err = err
-		g.durable = max(g.durable, reached)
-		g.done.Broadcast()
+		if !g.running {
+			g.running = true
+			go d.lead()
+		}
+		g.done.Wait()
 	}
 	if g.durable >= version {
 		return nil
 	}
 	return g.err
+}
+
+// lead syncs once.
+func (d *DB) lead() {
+	reached, err := d.sync()
+	d.group.Lock()
+	defer d.group.Unlock()
+	d.group.running = false
+	d.group.err = err
+	d.group.durable = max(d.group.durable, reached)
+	d.group.done.Broadcast()
+}
+
+// nudge has those who wait in settle look again.
+func (d *DB) nudge() {
+	d.group.Lock()
+	defer d.group.Unlock()
+	d.group.done.Broadcast()
+}
+
+// broken returns the error after which nothing can be written any more.
+func (d *DB) broken() error {
+	d.group.Lock()
+	defer d.group.Unlock()
+	return d.group.err
 }
 
 // sync puts everything applied so far on disk, shows it to Views, and returns its

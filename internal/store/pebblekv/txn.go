@@ -1,7 +1,6 @@
 package pebblekv
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sort"
@@ -91,41 +90,59 @@ func (t *txn) Commit(_ context.Context, writes []kv.Write) error {
 			return errors.Join(translate(err), b.Close())
 		}
 	}
-	t.merge()
+	version, err := t.apply(b, keys)
+	if err == nil {
+		err = d.settle(version)
+	}
+	return errors.Join(err, b.Close())
+}
 
+// apply puts the batch into the log's buffer and the memtable, after everything
+// that it is in no conflict with.
+func (t *txn) apply(b *pebble.Batch, keys []string) (version uint64, err error) {
+	d := t.db
+	if err := errors.Join(d.broken(), d.room.check(b.Len())); err != nil {
+		return 0, err
+	}
+	t.merge()
 	d.mu.Lock()
-	older := d.mu.since(t.began)
-	checked := d.mu.version
+	older, checked := d.mu.since(t.began), d.mu.version
 	d.mu.Unlock()
 	if t.conflicts(older) { // most of the work, outside of the lock
-		return errors.Join(kv.ErrConflict, b.Close())
+		return 0, kv.ErrConflict
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if t.began < d.mu.floor || t.conflicts(d.mu.since(checked)) {
-		d.mu.Unlock()
-		return errors.Join(kv.ErrConflict, b.Close())
+		return 0, kv.ErrConflict
 	}
-	err := d.db.Apply(b, pebble.NoSync)
-	if err != nil {
-		d.mu.Unlock()
-		return translate(err)
+	if err := d.db.Apply(b, pebble.NoSync); err != nil {
+		return 0, translate(err)
 	}
-	version := d.mu.add(keys)
-	d.mu.Unlock()
-	return errors.Join(d.settle(version), b.Close())
+	return d.mu.add(keys), nil
 }
 
 // Clear implements kv.Driver.
 func (d *DB) Clear(context.Context) error {
-	d.mu.Lock()
-	if err := d.db.DeleteRange([]byte{0}, bytes.Repeat([]byte{0xff}, 8), pebble.NoSync); err != nil {
-		d.mu.Unlock()
-		return translate(err)
+	version, err := d.clear()
+	if err != nil {
+		return err
 	}
-	version := d.mu.add(nil)
-	d.mu.floor = version
-	d.mu.Unlock()
 	return d.settle(version)
+}
+
+func (d *DB) clear() (version uint64, err error) {
+	if err := d.broken(); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.db.DeleteRange([]byte{0}, []byte{0xff}, pebble.NoSync); err != nil {
+		return 0, translate(err)
+	}
+	version = d.mu.add(nil)
+	d.mu.floor = version
+	return version, nil
 }
 
 // merge sorts the ranges and joins those that overlap.
