@@ -115,6 +115,7 @@ func (s *Service) change(ctx context.Context, r ref, revision *string, edit func
 		return err
 	})
 	if err == nil {
+		s.forget(r)
 		s.wake(loopStates)
 	}
 	return out, err

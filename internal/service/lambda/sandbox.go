@@ -195,14 +195,22 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 	if err != nil {
 		return err
 	}
-	s.children.Start("api/"+string(sb.id), func(context.Context) error { s.api.Serve(l, sb.api); return nil })
+	s.children.Start("api/"+string(sb.id), func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+		s.api.Serve(l, sb.api)
+		return nil
+	})
 	if s.Serve != nil {
 		for _, address := range []string{resolverAddress + ":443", s.insideAddress()} {
 			l, err := s.Engine.Listen(ctx, sb.id, "tcp4", address)
 			if err != nil {
 				return err
 			}
-			s.children.Start("aws/"+string(sb.id)+"/"+address, func(context.Context) error { return ended(s.Serve(l)) })
+			s.children.Start("aws/"+string(sb.id)+"/"+address, func(ctx context.Context) error {
+				defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+				_ = s.Serve(l) // it says that the listener is closed
+				return nil
+			})
 		}
 	}
 	p, err := s.Engine.ListenPacket(ctx, sb.id, "udp4", resolverAddress+":53")
@@ -220,9 +228,6 @@ func (s *Service) beside(name string) func(func(context.Context)) bool {
 		return s.children.Start(name+"/"+strconv.FormatUint(n.Add(1), 10), func(ctx context.Context) error { fn(ctx); return nil })
 	}
 }
-
-// ended drops the error with which a server says that its listener is closed.
-func ended(error) error { return nil }
 
 // watch waits for a sandbox's program to end.
 func (s *Service) watch(ctx context.Context, sb *sandbox) error {
@@ -243,8 +248,9 @@ func (s *Service) remove(ctx context.Context, sb *sandbox) {
 	if err := s.Engine.Remove(ctx, sb.id); err != nil {
 		s.Log.Warn("a sandbox cannot be removed", "sandbox", sb.id, "err", err)
 	}
-	s.children.End("wait/" + string(sb.id))
-	s.children.End("dns/" + string(sb.id))
+	for _, what := range []string{"wait/", "dns/", "api/"} {
+		s.children.End(what + string(sb.id))
+	}
 }
 
 // freeze stops or thaws a sandbox. To freeze one that has work meanwhile does
