@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -225,8 +226,13 @@ func (w *world) putObject(_ context.Context, _ auth.Scope, in *s3.PutObjectInput
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.puts[name] = string(content)
-	if t, ok := in.Body.(interface{ Trailer(string) string }); ok {
-		w.sums[name] = t.Trailer("x-amz-checksum-crc32")
+	if t, ok := in.Body.(interface {
+		Trailers() []string
+		Trailer(string) string
+	}); ok {
+		for _, header := range t.Trailers() {
+			w.sums[name] += header + "=" + t.Trailer(header)
+		}
 	}
 	return &s3.PutObjectOutput{ETag: wire.Ptr(`"etag"`)}, nil
 }
@@ -287,4 +293,24 @@ func sqsCall(operation, body string) call {
 func (w *world) do(c auth.Credential, what call) answer {
 	w.t.Helper()
 	return w.send(w.request(what.method, what.path, what.body, what.headers...), c, what.service, what.body)
+}
+
+// form makes a form whose fields come in pairs; "file" is the file.
+func (w *world) form(path string, fields ...string) *http.Request {
+	w.t.Helper()
+	var b bytes.Buffer
+	m := multipart.NewWriter(&b)
+	for i := 0; i < len(fields); i += 2 {
+		create := m.CreateFormField
+		if fields[i] == "file" {
+			create = func(name string) (io.Writer, error) { return m.CreateFormFile(name, "cat.png") }
+		}
+		part, err := create(fields[i])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		_, _ = io.WriteString(part, fields[i+1]) // a buffer never fails
+	}
+	m.Close()
+	return w.request("POST", path, b.String(), "Content-Type", m.FormDataContentType())
 }
