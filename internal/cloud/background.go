@@ -14,6 +14,7 @@ func (p *parts) background() []loop.Loop {
 		p.meter.FlushLoop(), // by period
 		p.meter.FoldLoop(),  // by period
 		p.iam.FlushLoop(),   // by period: when access keys were last used
+		p.sts.SweepLoop(),   // by period: sessions that ended
 		p.logs.Sweep(),      // by period: retention, and what was deleted
 		p.logs.Storage(),    // by period
 	}, p.lambda.Loops()) // woken by invocations and by changes of functions

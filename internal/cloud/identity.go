@@ -53,7 +53,7 @@ type directory struct {
 	account  string
 	loopback bool
 	keys     []RootKey
-	iam      auth.Directory // long-term keys, and the policies of users and roles
+	sts      auth.Directory // sessions; it asks iam about long-term keys and policies
 }
 
 // Credential implements auth.Directory.
@@ -70,12 +70,12 @@ func (d directory) Credential(ctx context.Context, accessKey string) (auth.Crede
 	if d.loopback && accountForm.MatchString(accessKey) {
 		return d.root(RootKey{accessKey, testSecret}, accessKey), nil
 	}
-	return d.iam.Credential(ctx, accessKey)
+	return d.sts.Credential(ctx, accessKey)
 }
 
 // Policies implements auth.Directory.
 func (d directory) Policies(ctx context.Context, p auth.Principal) (auth.Policies, error) {
-	return d.iam.Policies(ctx, p)
+	return d.sts.Policies(ctx, p)
 }
 
 func (directory) root(k RootKey, account string) auth.Credential {

@@ -15,6 +15,7 @@ import (
 	"skerry/internal/service/iam"
 	"skerry/internal/service/lambda"
 	"skerry/internal/service/logs"
+	"skerry/internal/service/sts"
 )
 
 // parts is everything that is built over the state: a reset builds it anew.
@@ -25,6 +26,7 @@ type parts struct {
 	outbox   *events.Outbox
 	meter    *meter.Meter
 	iam      *iam.Service
+	sts      *sts.Service
 	lambda   *lambda.Service
 	logs     *logs.Service
 }
@@ -47,8 +49,9 @@ func (c *Cloud) build() error {
 	if p.iam, err = iam.New(iam.Deps{Store: c.db, Clock: when, Log: log}); err != nil {
 		return err
 	}
+	p.sts = sts.New(sts.Deps{Store: c.db, Clock: when, Log: log, Identities: p.iam})
 	who := directory{
-		account: c.config.Account, loopback: c.config.Loopback(), keys: c.rootKeys, iam: p.iam,
+		account: c.config.Account, loopback: c.config.Loopback(), keys: c.rootKeys, sts: p.sts,
 	}
 	p.lambda = lambda.New(lambda.Deps{
 		Store: c.db, Blobs: c.blobs, Clock: when, Log: log, Cloud: call, Directory: who, Outbox: p.outbox, Meter: p.meter,
@@ -61,12 +64,14 @@ func (c *Cloud) build() error {
 
 	p.services = []op.Service{
 		p.iam.Service(),
+		p.sts.Service(),
 		p.lambda.Service(),
 		p.logs.Service(),
 	}
 	p.gateway, err = gateway.New(gateway.Config{
-		Services: p.services,
+		Services:  p.services,
 		Directory: who,
+		Used:      p.iam.Used,
 		Region:    c.config.Region,
 		TestKeys:  func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
 		Clock:     when,

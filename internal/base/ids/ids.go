@@ -4,7 +4,11 @@ package ids
 
 import (
 	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
+	"strconv"
 )
 
 const (
@@ -59,4 +63,34 @@ func text(alphabet string, n int) string {
 		}
 	}
 	return string(out)
+}
+
+// AccessKey returns an access key id of 20 characters that carries its account,
+// as AWS's do: of the 80 bits behind the prefix (AKIA, ASIA), the first is set and
+// the account's number ends seven bits before the end of the sixth byte.
+func AccessKey(prefix, account string) string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails, by its contract
+	n, err := strconv.ParseUint(account, 10, 40)
+	if err != nil {
+		return Unique(prefix, 20)
+	}
+	var head [8]byte
+	binary.BigEndian.PutUint64(head[:], 1<<47|n<<7|uint64(b[5]&0x7f))
+	copy(b[:6], head[2:])
+	return prefix + base32.StdEncoding.EncodeToString(b[:])
+}
+
+// AccessKeyAccount returns the account that an access key id carries; false if
+// the text cannot be one.
+func AccessKeyAccount(id string) (string, bool) {
+	if len(id) != 20 {
+		return "", false
+	}
+	b, err := base32.StdEncoding.DecodeString(id[4:])
+	if err != nil {
+		return "", false
+	}
+	n := binary.BigEndian.Uint64(append([]byte{0, 0}, b[:6]...)) & (1<<47 - 1) >> 7
+	return fmt.Sprintf("%012d", n), n < 1e12
 }

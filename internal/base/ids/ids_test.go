@@ -24,3 +24,21 @@ func TestForms(t *testing.T) {
 		}
 	}
 }
+
+func TestAccessKeyCarriesItsAccount(t *testing.T) {
+	for _, account := range []string{"000000000000", "123456789012", "999999999999"} {
+		id := AccessKey("ASIA", account)
+		if got, ok := AccessKeyAccount(id); !ok || got != account || len(id) != 20 {
+			t.Errorf("%s of %s: %s, %v", id, account, got, ok)
+		}
+	}
+	// A key id whose account is public knowledge among those who study them.
+	if got, ok := AccessKeyAccount("ASIAQNZGKIQY56JQ7WML"); !ok || got != "029608264753" {
+		t.Errorf("got %s, %v", got, ok)
+	}
+	for _, bad := range []string{"", "test", "AKIA0000000000000000"} {
+		if got, ok := AccessKeyAccount(bad); ok {
+			t.Errorf("%q carries %s", bad, got)
+		}
+	}
+}

@@ -2,11 +2,6 @@ package iam
 
 import (
 	"context"
-	"encoding/base32"
-	"encoding/binary"
-	"strconv"
-
-	"crypto/rand"
 
 	api "skerry/internal/api/iam"
 	"skerry/internal/auth"
@@ -19,21 +14,6 @@ const maxKeys = 2 // access keys of a user
 
 func noSuchKey(id string) error {
 	return noSuchEntity("The Access Key with id %s cannot be found.", id)
-}
-
-// keyID makes an access key id that carries its account, as AWS's do: the first
-// 48 bits behind the prefix hold the account's number from bit 7 on.
-func keyID(prefix, account string) string {
-	var b [10]byte
-	_, _ = rand.Read(b[:]) // never fails, by its contract
-	n, err := strconv.ParseUint(account, 10, 40)
-	if err != nil {
-		return ids.Unique(prefix, 20)
-	}
-	var head [8]byte
-	binary.BigEndian.PutUint64(head[:], 1<<47|n<<7|uint64(b[5]&0x7f))
-	copy(b[:6], head[2:])
-	return prefix + base32.StdEncoding.EncodeToString(b[:])
 }
 
 // owner is whose access keys a request is about: a user's id, or "" for root.
@@ -69,7 +49,7 @@ func (s *Service) CreateAccessKey(ctx context.Context, sc auth.Scope, in *api.Cr
 		if len(have) >= maxKeys {
 			return limitExceeded("Cannot exceed quota for AccessKeysPerUser: %d", maxKeys)
 		}
-		r := &accessKeyRow{ID: keyID("AKIA", sc.Account), Account: sc.Account, Secret: ids.Secret(), User: id, Active: true, Created: s.now()}
+		r := &accessKeyRow{ID: ids.AccessKey("AKIA", sc.Account), Account: sc.Account, Secret: ids.Secret(), User: id, Active: true, Created: s.now()}
 		out.AccessKey = &api.AccessKey{
 			UserName: wire.Ptr(name), AccessKeyId: wire.Ptr(r.ID), SecretAccessKey: wire.Ptr(r.Secret),
 			Status: status(true), CreateDate: wire.Ptr(r.Created),

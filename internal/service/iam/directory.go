@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"skerry/internal/auth"
 	"skerry/internal/base/arn"
@@ -18,9 +19,12 @@ import (
 // was taken away is gone with the answer that says so. It can be dropped at any
 // time.
 type directory struct {
-	era  atomic.Uint64
-	keys sync.Map // access key -> remembered[auth.Credential]
-	who  sync.Map // entity id  -> remembered[auth.Policies]
+	era   atomic.Uint64
+	keys  sync.Map // access key   -> remembered[auth.Credential]
+	who   sync.Map // entity id    -> remembered[auth.Policies]
+	alive sync.Map // entity id    -> remembered[bool]
+	roles sync.Map // ARN          -> remembered[auth.Role]
+	docs  sync.Map // account, ARN -> remembered[auth.Document]
 }
 
 type remembered[T any] struct {
@@ -32,9 +36,12 @@ func newDirectory() *directory { return &directory{} }
 
 func (d *directory) drop() {
 	d.era.Add(1)
-	d.keys.Clear()
-	d.who.Clear()
+	for _, m := range []*sync.Map{&d.keys, &d.who, &d.alive, &d.roles, &d.docs} {
+		m.Clear()
+	}
 }
+
+func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // recall returns what is remembered of this era, or reads it. The era is taken
 // before the read, so that a commit in between makes the result a stale one.
