@@ -152,9 +152,13 @@ func (h *hashReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decodedLength reads x-amz-decoded-content-length.
+// decodedLength reads x-amz-decoded-content-length. Of a stream whose length the
+// client itself doesn't know it is -1: boto3 and the Go SDK send neither length.
 func decodedLength(r *http.Request) (int64, error) {
 	text := r.Header.Get("X-Amz-Decoded-Content-Length")
+	if text == "" && r.ContentLength < 0 {
+		return -1, nil
+	}
 	if text == "" {
 		return 0, awserr.New(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
 	}

@@ -54,7 +54,7 @@ type chunkReader struct {
 	trailing bool
 	declared []string // names in x-amz-trailer
 	trailers []pair
-	total    int64 // x-amz-decoded-content-length
+	total    int64 // x-amz-decoded-content-length; -1 if unknown
 	left     int64 // of the total
 	chunk    int64 // left of the current chunk
 	last     int64 // size of the current chunk
@@ -150,7 +150,7 @@ func (c *chunkReader) nextChunk() error {
 		}
 		c.sign = sign
 	}
-	if n > c.left {
+	if c.total >= 0 && n > c.left {
 		return awserr.New(http.StatusBadRequest, "IncompleteBody", "The request body has more bytes than x-amz-decoded-content-length says")
 	}
 	c.chunk, c.last, c.began = n, n, true
@@ -179,7 +179,7 @@ func (c *chunkReader) finish() error {
 	if err := c.verifyChunk(); err != nil {
 		return err
 	}
-	if c.left != 0 {
+	if c.total >= 0 && c.left != 0 {
 		return shortBody()
 	}
 	if c.trailing {
