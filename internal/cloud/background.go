@@ -10,12 +10,14 @@ import (
 // itself what it does and how often; who wakes it stands here.
 func (p *parts) background() []loop.Loop {
 	return slices.Concat([]loop.Loop{
-		p.outbox.Loop(),     // woken by every transaction that emits
-		p.meter.FlushLoop(), // by period
-		p.meter.FoldLoop(),  // by period
-		p.iam.FlushLoop(),   // by period: when access keys were last used
-		p.sts.SweepLoop(),   // by period: sessions that ended
-		p.logs.Sweep(),      // by period: retention, and what was deleted
-		p.logs.Storage(),    // by period
+		p.outbox.Loop(),      // woken by every transaction that emits
+		p.meter.FlushLoop(),  // by period
+		p.meter.FoldLoop(),   // by period
+		p.iam.FlushLoop(),    // by period: when access keys were last used
+		p.sts.SweepLoop(),    // by period: sessions that ended
+		p.logs.Sweep(),       // by period: retention, and what was deleted
+		p.logs.Storage(),     // by period
+		p.s3.GarbageLoop(),   // by period: the bytes of deleted objects
+		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
 	}, p.lambda.Loops()) // woken by invocations and by changes of functions
 }

@@ -21,6 +21,7 @@ import (
 	"skerry/internal/engine/embedded"
 	"skerry/internal/listen"
 	"skerry/internal/loop"
+	"skerry/internal/service/s3"
 	"skerry/internal/store"
 )
 
@@ -160,8 +161,18 @@ func (c *Cloud) close() error {
 // doors lists who takes a request before the gateway does.
 func (c *Cloud) doors() []listen.Door {
 	return []listen.Door{
+		{Name: "websites of buckets", Match: isWebsite, Handler: http.HandlerFunc(c.serveWebsite)},
 		{Name: "own pages", Match: isOwn, Handler: c.ownPages(console.Handler())},
 	}
+}
+
+func isWebsite(r *http.Request) bool {
+	_, ok := s3.WebsiteBucket(r)
+	return ok
+}
+
+func (c *Cloud) serveWebsite(w http.ResponseWriter, r *http.Request) {
+	c.parts.Load().s3.Websites().ServeHTTP(w, r)
 }
 
 // serveAWS hands a request to the gateway of the moment.

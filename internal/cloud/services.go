@@ -15,6 +15,7 @@ import (
 	"skerry/internal/service/iam"
 	"skerry/internal/service/lambda"
 	"skerry/internal/service/logs"
+	"skerry/internal/service/s3"
 	"skerry/internal/service/sts"
 )
 
@@ -29,6 +30,7 @@ type parts struct {
 	sts      *sts.Service
 	lambda   *lambda.Service
 	logs     *logs.Service
+	s3       *s3.Service
 }
 
 // build makes the services, the gateway and the loops, in the order in which
@@ -62,17 +64,22 @@ func (c *Cloud) build() error {
 		},
 	})
 
+	p.s3 = s3.New(s3.Deps{Store: c.db, Directory: who, Blobs: c.blobs, Clock: when, Log: log, Cloud: call, Outbox: p.outbox, Meter: p.meter})
+	p.outbox.Handle(s3.ReplicationKind, p.s3.Replicator())
+
 	p.services = []op.Service{
 		p.iam.Service(),
 		p.sts.Service(),
 		p.lambda.Service(),
 		p.logs.Service(),
+		p.s3.Service(),
 	}
 	p.gateway, err = gateway.New(gateway.Config{
 		Services:  p.services,
 		Directory: who,
 		Used:      p.iam.Used,
 		Region:    c.config.Region,
+		CORS:      p.s3,
 		TestKeys:  func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
 		Clock:     when,
 		Log:       log,

@@ -8,6 +8,7 @@ import (
 	"skerry/internal/base/clock"
 	"skerry/internal/blob"
 	"skerry/internal/events"
+	"skerry/internal/meter"
 	"skerry/internal/op"
 	"skerry/internal/store"
 )
@@ -19,7 +20,8 @@ type Deps struct {
 	Blobs     blob.Store
 	Clock     clock.Clock
 	Log       *slog.Logger
-	Cloud     op.Caller      // reaches the targets of notifications, and itself for replication and websites
+	Cloud     op.Caller // reaches the targets of notifications, and itself for replication and websites
+	Meter     *meter.Meter
 	Outbox    *events.Outbox // carries notifications and replication
 }
 
