@@ -129,7 +129,7 @@ var samples = []string{
 	"arn:aws:lambda:us-east-1:123456789012:function:test", "arn:aws:logs:us-east-1:123456789012:log-group:test",
 	"arn:aws:lambda:us-east-1:123456789012:layer:test", "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-0123456789abcdef0",
 	"arn:aws:kinesis:us-east-1:123456789012:stream/test", "arn:aws:kinesis:us-east-1:123456789012:stream/test/consumer/test:1",
-	"arn:aws:s3:::test", "12345678-1234-1234-1234-123456789012", "AKIAEXAMPLEEXAMPLE12", "{}", "000000",
+	"arn:aws:lambda:us-east-1:123456789012:layer:test:1", "v1", "arn:aws:s3:::test", "12345678-1234-1234-1234-123456789012", "AKIAEXAMPLEEXAMPLE12", "{}", "000000",
 	"0123456789abcdef0123456789abcdef01234567", strings.Repeat("0123456789abcdef", 4), strings.Repeat("test", 30),
 	"cron(0 12 * * ? *)", "csc-0123456789abcdef0", "test.fifo", "key:value",
 }
