@@ -45,7 +45,7 @@ const (
 // it calls.
 type world struct {
 	*Service
-	t      *testing.T
+	t      testing.TB
 	engine *enginetest.Fake
 	loops  *loop.Driver
 	outbox *events.Outbox
@@ -77,8 +77,16 @@ type reply struct {
 	hang   bool
 }
 
-func newWorld(t *testing.T, programs map[string]program) *world {
+func newWorld(t testing.TB, programs map[string]program) *world {
 	t.Helper()
+	w := &world{t: t}
+	w.engine = enginetest.NewFake(map[string]enginetest.Program{"/var/task/bootstrap": w.bootstrap(programs)})
+	return w.build(w.engine, Config{})
+}
+
+// build makes the service over an engine.
+func (w *world) build(e engine.Engine, c Config) *world {
+	t := w.t
 	db, err := store.Open(t.TempDir(), store.Options{Relaxed: true})
 	if err != nil {
 		t.Fatal(err)
@@ -88,13 +96,12 @@ func newWorld(t *testing.T, programs map[string]program) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, logs: map[string][]string{}, objects: map[string][]byte{}, calls: map[string]int{}}
-	w.engine = enginetest.NewFake(map[string]enginetest.Program{"/var/task/bootstrap": w.bootstrap(programs)})
+	w.logs, w.objects, w.calls = map[string][]string{}, map[string][]byte{}, map[string]int{}
+	c.Dir, c.Endpoint = t.TempDir(), "http://127.0.0.1:4566"
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	w.outbox = events.New(db, clock.Real, log)
 	w.Service = New(Deps{Store: db, Blobs: blobs, Clock: clock.Real, Log: log, Cloud: w, Directory: w, Outbox: w.outbox,
-		Meter: meter.New(db, clock.Real), Engine: w.engine, Wake: func(n string) { w.loops.Wake(n) },
-		Config: Config{Dir: t.TempDir(), Endpoint: "http://127.0.0.1:4566"}})
+		Meter: meter.New(db, clock.Real), Engine: e, Wake: func(n string) { w.loops.Wake(n) }, Config: c})
 	w.loops = loop.NewDriver(clock.Real, log, append(w.Loops(), w.outbox.Loop())...)
 	w.loops.Start()
 	t.Cleanup(func() {
@@ -111,7 +118,7 @@ func newWorld(t *testing.T, programs map[string]program) *world {
 	return w
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	if testing.Verbose() {
@@ -227,7 +234,7 @@ func (w *world) Policies(context.Context, auth.Principal) (auth.Policies, error)
 }
 
 // zipped makes a zip file of names and contents.
-func zipped(t *testing.T, files map[string]string) []byte {
+func zipped(t testing.TB, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)

@@ -245,6 +245,7 @@ func (s *Service) watch(ctx context.Context, sb *sandbox) error {
 
 // remove ends a sandbox and all that serves it.
 func (s *Service) remove(ctx context.Context, sb *sandbox) {
+	ctx = context.WithoutCancel(ctx) // it is dropped already: nobody else would
 	if err := s.Engine.Remove(ctx, sb.id); err != nil {
 		s.Log.Warn("a sandbox cannot be removed", "sandbox", sb.id, "err", err)
 	}

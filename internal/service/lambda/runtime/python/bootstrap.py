@@ -404,8 +404,9 @@ def describe(error, request_id=""):
         import traceback
 
         frames = traceback.extract_tb(error.__traceback__)
+        own = describe.__code__.co_filename
         for i, frame in enumerate(frames):
-            if frame.filename != __file__ and "importlib" not in frame.filename:
+            if frame.filename != own and "importlib" not in frame.filename:
                 frames = frames[i:]
                 break
         message, kind = str(error), type(error).__name__
