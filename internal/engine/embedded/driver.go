@@ -112,6 +112,11 @@ func (d *Driver) dial() (*protocol.Conn, error) {
 // launch starts the supervisor as a session of its own and waits until it
 // listens.
 func (d *Driver) launch(ctx context.Context) error {
+	if len(os.Args) > 1 && os.Args[1] == protocol.Command {
+		// A program that was started as supervisor and did not call Main would
+		// start itself again without end.
+		return errors.New("engine: this program runs as supervisor without having called embedded.Main")
+	}
 	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
