@@ -299,7 +299,9 @@ func (d *thumbnailDemo) clean(ctx context.Context) error {
 func zipped(name string, content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	w, err := z.Create(name)
+	h := &zip.FileHeader{Name: name, Method: zip.Deflate}
+	h.SetMode(0o644) // as anyone must be able to read it
+	w, err := z.CreateHeader(h)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,9 @@ func zipped(t testing.TB, name, content string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	w, err := z.Create(name)
+	h := &zip.FileHeader{Name: name, Method: zip.Deflate}
+	h.SetMode(0o644) // as anyone must be able to read it
+	w, err := z.CreateHeader(h)
 	if err == nil {
 		_, err = w.Write([]byte(content))
 	}

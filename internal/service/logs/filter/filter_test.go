@@ -100,6 +100,13 @@ func TestMatch(t *testing.T) {
 		{`{ $.eventType = "UpdateTrail" }`, `{"eventType":"UpdateTrail"} more`, false},
 		{`{ $[0].a = 1 }`, ` [{"a":1}]`, true},
 
+		{`{ $.a = "x" }`, `{"\u0061":"x"}`, true},
+		{`{ $.a = "xyz" }`, `{"a":"x\u0079z"}`, true},
+		{`{ $.a = "x/y" }`, `{"a":"x\/y"}`, true},
+		{`{ $.a NOT EXISTS }`, `{"b":1}`, true},
+		{`{ $.a = 1e3 }`, `{"a":1000}`, true},
+		{`{ $.a = x* || $.b = 1 }`, `{"b":1}`, true},
+
 		// Columns.
 		{"[ip, user, username, timestamp, request, status_code, bytes]", access, true},
 		{"[ip, user, username, timestamp, request, status_code]", access, false},
@@ -211,10 +218,11 @@ func FuzzCompile(f *testing.F) {
 func BenchmarkMatch(b *testing.B) {
 	line := strings.Repeat("x", 200) + " ERROR at the end of a longer line"
 	for name, c := range map[string][2]string{
-		"term":    {"ERROR -DEBUG", line},
-		"regex":   {"%ERR.R%", line},
-		"json":    {`{ $.eventType = "Update*" && $.user.id > 0 }`, event},
-		"columns": {"[ip, ..., status = 4*, bytes > 99]", access},
+		"term":        {"ERROR -DEBUG", line},
+		"regex":       {"%ERR.R%", line},
+		"json":        {`{ $.eventType = "Update*" && $.user.id > 0 }`, event},
+		"json, other": {`{ $.level = "ERROR" && $.user.id > 0 }`, event},
+		"columns":     {"[ip, ..., status = 4*, bytes > 99]", access},
 	} {
 		f, err := Compile(c[0])
 		if err != nil {
@@ -224,8 +232,8 @@ func BenchmarkMatch(b *testing.B) {
 			b.SetBytes(int64(len(c[1])))
 			b.ReportAllocs()
 			for b.Loop() {
-				if !f.Match(c[1]) {
-					b.Fatal("no match")
+				if f.Match(c[1]) == strings.Contains(name, "other") {
+					b.Fatal("matches the wrong events")
 				}
 			}
 		})
