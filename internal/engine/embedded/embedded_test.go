@@ -13,6 +13,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Main()
+	if len(os.Args) > 2 && os.Args[1] == "probe" {
+		os.Exit(probe(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,0 +1,222 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/enginetest"
+)
+
+// trivial is a complete container with nothing to do: a user namespace, a
+// network with an address, limits of memory, processor and processes.
+func trivial(t testing.TB) engine.Spec {
+	t.Helper()
+	spec := enginetest.Spec("")
+	spec.Command = []string{"/bin/true"}
+	if _, err := os.Stat("/bin/busybox"); err == nil { // static: what is measured is the engine, not the loader
+		spec.Command = []string{"/bin/busybox", "true"}
+	}
+	spec.Network.Mode = engine.NetworkNAT
+	spec.Limits = engine.Limits{Memory: 128 << 20, CPU: 1, Pids: 64}
+	return spec
+}
+
+// quantiles reports times in ms.
+func quantiles(b *testing.B, name string, times []time.Duration) {
+	slices.Sort(times)
+	at := func(q float64) float64 { return float64(times[int(q*float64(len(times)-1))].Microseconds()) / 1000 }
+	b.ReportMetric(at(0), name+"-min-ms")
+	b.ReportMetric(at(0.5), name+"-p50-ms")
+	b.ReportMetric(at(0.99), name+"-p99-ms")
+}
+
+// BenchmarkStart measures from the request (Create) to the executed program, and
+// to the exit as an event; one container after the other.
+func BenchmarkStart(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		pause time.Duration
+	}{{"sparse", 100 * time.Millisecond}, {"back-to-back", 0}} {
+		b.Run(c.name, func(b *testing.B) {
+			d := open(b)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			exits := make(chan time.Time, 1)
+			go func() {
+				_ = d.Events(ctx, 0, func(e engine.Event) error {
+					if e.Kind == engine.EventExited {
+						exits <- time.Now()
+					}
+					return nil
+				})
+			}()
+			var started, exited []time.Duration
+			for range b.N {
+				time.Sleep(c.pause)
+				begin := time.Now()
+				id, err := d.Create(ctx, trivial(b))
+				if err == nil {
+					err = d.Start(ctx, id)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				started = append(started, time.Since(begin))
+				exited = append(exited, (<-exits).Sub(begin))
+				if err := d.Remove(ctx, id); err != nil {
+					b.Fatal(err)
+				}
+			}
+			quantiles(b, "exec", started)
+			quantiles(b, "exit", exited)
+		})
+	}
+}
+
+// BenchmarkThroughput is whole containers, created to removed, a second.
+func BenchmarkThroughput(b *testing.B) {
+	for _, workers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("workers-%d", workers), func(b *testing.B) {
+			d := open(b)
+			ctx := context.Background()
+			one := func() error {
+				id, err := d.Create(ctx, trivial(b))
+				if err != nil {
+					return err
+				}
+				if err := d.Start(ctx, id); err != nil {
+					return err
+				}
+				if _, err := d.Wait(ctx, id); err != nil {
+					return err
+				}
+				return d.Remove(ctx, id)
+			}
+			for range 2 * workers {
+				if err := one(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			work := make(chan int, b.N)
+			for i := range b.N {
+				work <- i
+			}
+			close(work)
+			b.ResetTimer()
+			var wait sync.WaitGroup
+			for range workers {
+				wait.Go(func() {
+					for range work {
+						if err := one(); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wait.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "containers/s")
+		})
+	}
+}
+
+func BenchmarkFreezeThaw(b *testing.B) {
+	d := open(b)
+	ctx := context.Background()
+	id := started(b, d, enginetest.Spec("sleep 1000"))
+	var freeze, thaw []time.Duration
+	for range b.N {
+		begin := time.Now()
+		if err := d.Freeze(ctx, id, true); err != nil {
+			b.Fatal(err)
+		}
+		freeze = append(freeze, time.Since(begin))
+		begin = time.Now()
+		if err := d.Freeze(ctx, id, false); err != nil {
+			b.Fatal(err)
+		}
+		thaw = append(thaw, time.Since(begin))
+	}
+	quantiles(b, "freeze", freeze)
+	quantiles(b, "thaw", thaw)
+}
+
+func BenchmarkAttach(b *testing.B) {
+	d := open(b)
+	ctx := context.Background()
+	id := started(b, d, enginetest.Spec("sleep 1000"))
+	m := engine.Mount{Kind: engine.MountBind, Source: b.TempDir(), Target: "/var/task", ReadOnly: true}
+	for range b.N {
+		if err := d.Attach(ctx, id, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkExec(b *testing.B) {
+	d := open(b)
+	id := started(b, d, enginetest.Spec("sleep 1000"))
+	for range b.N {
+		if _, err := d.Exec(context.Background(), id, engine.ExecSpec{Command: trivial(b).Command}, engine.Streams{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkIdle is what an idle container costs: the machine's memory, and of
+// it the supervisor's own. Its N is held at a hundred.
+func BenchmarkIdle(b *testing.B) {
+	n := min(b.N, 100)
+	d := open(b)
+	started(b, d, enginetest.Spec("exec sleep 1000"))
+	machine, own := available(b), resident(b, d)
+	for range n {
+		spec := trivial(b)
+		spec.Command = []string{"/bin/busybox", "sleep", "1000"}
+		started(b, d, spec)
+	}
+	b.ReportMetric(float64(machine-available(b))/float64(n), "machine-KB/container")
+	b.ReportMetric(float64(resident(b, d)-own)/float64(n), "supervisor-KB/container")
+	b.ReportMetric(float64(resident(b, d)), "supervisor-KB")
+}
+
+// available is the machine's free memory in KB.
+func available(b *testing.B) int64 { return kilobytes(b, "/proc/meminfo", "MemAvailable:") }
+
+// resident is the memory of a driver's supervisor in KB.
+func resident(b *testing.B, d *Driver) int64 {
+	matches, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, m := range matches {
+		if text, _ := os.ReadFile(m); strings.Contains(string(text), d.cfg.Name) && strings.Contains(string(text), "engine-supervisor") {
+			return kilobytes(b, filepath.Dir(m)+"/status", "RssAnon:")
+		}
+	}
+	b.Fatal("no supervisor")
+	return 0
+}
+
+func kilobytes(b *testing.B, file, name string) int64 {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n
+		}
+	}
+	b.Fatalf("%s has no %s", file, name)
+	return 0
+}
