@@ -83,7 +83,7 @@ func (c *Call) readHeaders(p *plan, r *http.Response, v reflect.Value) error {
 		case InStatus:
 			setInt(v.Field(f.index), int64(r.StatusCode))
 		case InHeader, InPrefixHeaders:
-			if err := c.bind(f, p, v.Field(f.index)); err != nil {
+			if err := c.bind(f, v.Field(f.index)); err != nil {
 				return err
 			}
 		}
@@ -115,6 +115,9 @@ func (c *Call) readUnwrapped(p *plan, b []byte, v reflect.Value) error {
 
 // readQuery reads <XResponse><XResult>members.
 func (c *Call) readQuery(p *plan, b []byte, v reflect.Value) error {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil
+	}
 	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(b)), query: true}
 	if _, err := x.root(); err != nil {
 		return err

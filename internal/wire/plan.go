@@ -234,9 +234,13 @@ func (b *planner) structure(p *plan) error {
 
 // place sorts a field into the lists of its structure.
 func (b *planner) place(p *plan, f *field) {
+	rest := b.s.Speaks(RESTJSON1) || b.s.Speaks(RESTXML)
 	switch {
 	case f.shape.Is&EventStreamUnion != 0:
 		p.stream = f
+	case !rest:
+		p.body = append(p.body, f)
+		p.byWire[f.local] = f
 	case p.shape.Payload == f.member.Name:
 		p.payload = f
 	case f.member.In != InBody:

@@ -77,7 +77,7 @@ func (c *Call) readBody() ([]byte, error) {
 	if err != nil || c.Service == nil || c.Service.NoErrorWrapping {
 		return c.orTooLarge(b, err)
 	}
-	if enc := r.Header.Get("Content-Encoding"); strings.EqualFold(enc, "gzip") && len(b) > 0 {
+	if isGzip(r.Header.Get("Content-Encoding")) && len(b) > 0 {
 		z, err := gzip.NewReader(bytes.NewReader(b))
 		if err != nil {
 			return nil, errSerialization("The request body is not valid gzip")
@@ -89,6 +89,12 @@ func (c *Call) readBody() ([]byte, error) {
 		return c.orTooLarge(b, err)
 	}
 	return b, nil
+}
+
+// isGzip says whether gzip is the last coding that was put on a body.
+func isGzip(encoding string) bool {
+	_, last, _ := cutLast(","+encoding, ',')
+	return strings.EqualFold(strings.TrimSpace(last), "gzip")
 }
 
 func (c *Call) orTooLarge(b []byte, err error) ([]byte, error) {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"reflect"
@@ -18,7 +19,7 @@ type rest struct{ json bool }
 
 func (rc rest) decodeRequest(c *Call, p *plan, in reflect.Value) error {
 	for _, f := range p.bound {
-		if err := c.bind(f, p, in.Field(f.index)); err != nil {
+		if err := c.bind(f, in.Field(f.index)); err != nil {
 			return err
 		}
 	}
@@ -89,12 +90,12 @@ func (rc rest) decodeBody(p *plan, b []byte, v reflect.Value) error {
 }
 
 // bind fills a member that is not in the body.
-func (c *Call) bind(f *field, p *plan, v reflect.Value) error {
+func (c *Call) bind(f *field, v reflect.Value) error {
 	h := c.request.Header
 	switch f.member.In {
 	case InLabel:
 		if i := slices.Index(c.labelNames, f.member.Name); i >= 0 {
-			return c.bindText(f, v, c.labels[i], DateTime)
+			return c.bindText(f, v, c.labels[i])
 		}
 	case InHeader:
 		values := h.Values(f.wire)
@@ -111,7 +112,7 @@ func (c *Call) bind(f *field, p *plan, v reflect.Value) error {
 	case InQuery:
 		return c.bindQuery(f, v)
 	case InQueryParams:
-		c.bindParams(f, p, v)
+		c.bindParams(v)
 	}
 	return nil
 }
@@ -133,11 +134,11 @@ func prefixHeaders(h http.Header, prefix string) map[string]string {
 
 func (c *Call) bindHeader(f *field, v reflect.Value, values []string) error {
 	if f.kind != List {
-		return c.bindText(f, v, strings.TrimSpace(values[0]), HTTPDate)
+		return c.bindText(f, v, strings.TrimSpace(values[0]))
 	}
 	httpDates := f.elem.kind == Timestamp && timeFormat(f.elem, HTTPDate) == HTTPDate
 	list := splitHeader(strings.Join(values, ","), httpDates)
-	return c.bindList(f, v, list, HTTPDate)
+	return c.bindList(f, v, list)
 }
 
 // splitHeader takes a list apart: elements are separated by commas and may be
@@ -195,50 +196,49 @@ func (c *Call) bindQuery(f *field, v reflect.Value) error {
 		if list == nil {
 			return nil
 		}
-		return c.bindList(f, v, list, DateTime)
+		return c.bindList(f, v, list)
 	}
 	text, ok := lookup(c.query, f.wire)
 	if !ok || text == "" && f.kind != String {
 		return nil
 	}
-	return c.bindText(f, v, text, DateTime)
+	return c.bindText(f, v, text)
 }
 
-func (c *Call) bindList(f *field, v reflect.Value, list []string, unset TimeFormat) error {
+func (c *Call) bindList(f *field, v reflect.Value, list []string) error {
 	v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
 	for i, text := range list {
-		if err := c.bindText(f.elem, v.Index(i), text, unset); err != nil {
+		if err := c.bindText(f.elem, v.Index(i), text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bindParams collects the query parameters that no other member has.
-func (c *Call) bindParams(f *field, p *plan, v reflect.Value) {
-	for _, q := range c.query {
-		if slices.ContainsFunc(p.bound, func(o *field) bool { return o.member.In == InQuery && o.wire == q.name }) {
-			continue
-		}
-		if v.IsNil() {
-			v.Set(reflect.MakeMap(v.Type()))
-		}
-		key := reflect.ValueOf(q.name)
-		switch m := v.Addr().Interface().(type) {
-		case *map[string]string:
+// bindParams collects all query parameters, those of other members too, as
+// Smithy's httpQueryParams has it.
+func (c *Call) bindParams(v reflect.Value) {
+	if len(c.query) == 0 {
+		return
+	}
+	switch m := v.Addr().Interface().(type) {
+	case *map[string]string:
+		*m = map[string]string{}
+		for _, q := range c.query {
 			if _, ok := (*m)[q.name]; !ok {
 				(*m)[q.name] = q.value
 			}
-		case *map[string][]string:
+		}
+	case *map[string][]string:
+		*m = map[string][]string{}
+		for _, q := range c.query {
 			(*m)[q.name] = append((*m)[q.name], q.value)
-		default:
-			_ = key
 		}
 	}
 }
 
 // bindText reads a scalar from a label, a header or the query.
-func (c *Call) bindText(f *field, v reflect.Value, text string, _ TimeFormat) error {
+func (c *Call) bindText(f *field, v reflect.Value, text string) error {
 	if f.kind == String && f.is(JSONValue) && f.member.In == InHeader {
 		if b, ok := decodeBase64(text); ok {
 			text = string(b)
@@ -304,7 +304,7 @@ func (f *field) setText(v reflect.Value, text string) error {
 	return nil
 }
 
-var errText = awserr.New(400, "SerializationException", "not a value of the type")
+var errText = errors.New("wire: not a value of the type")
 
 // badText is the answer to a parameter of the wrong type.
 func (c *Call) badText(f *field, text string) error {

@@ -25,7 +25,7 @@ func (rc rest) encodeResponse(c *Call, p *plan, out reflect.Value, w http.Respon
 		case !ok:
 		case f.member.In == InStatus:
 			status = int(v.Int())
-		default:
+		case f.member.In == InHeader || f.member.In == InPrefixHeaders:
 			f.writeHeader(w.Header(), v)
 		}
 	}
@@ -91,7 +91,7 @@ func (rc rest) body(c *Call, p *plan, out reflect.Value) (string, []byte) {
 		if c.Operation.Unwrapped {
 			return "application/xml", c.unwrapped(p, out, root)
 		}
-		return "application/xml", c.appendXMLDocument(p, out, root)
+		return "application/xml", c.appendXMLDocument(p, out, root, c.Service.XMLNamespace)
 	}
 	f := p.payload
 	v, ok := present(out.Field(f.index))
@@ -112,12 +112,16 @@ func (rc rest) body(c *Call, p *plan, out reflect.Value) (string, []byte) {
 	if rc.json {
 		return "application/json", f.appendJSON(make([]byte, 0, 512), v, f)
 	}
-	return "application/xml", c.appendXMLDocument(f.plan, v, f.wire)
+	namespace := c.Service.XMLNamespace
+	if ns := f.member.XMLNS; ns != nil && ns.Prefix == "" {
+		namespace = ns.URI
+	}
+	return "application/xml", c.appendXMLDocument(f.plan, v, f.wire, namespace)
 }
 
-func (c *Call) appendXMLDocument(p *plan, v reflect.Value, root string) []byte {
+func (c *Call) appendXMLDocument(p *plan, v reflect.Value, root, namespace string) []byte {
 	x := xmlWriter{b: append(make([]byte, 0, 1024), xmlHead...), millis: c.Service.NoErrorWrapping}
-	x.document(p, v, root, c.Service.XMLNamespace)
+	x.document(p, v, root, namespace)
 	return x.b
 }
 

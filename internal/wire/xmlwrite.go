@@ -86,28 +86,34 @@ func (x *xmlWriter) members(p *plan, v reflect.Value) {
 		case !ok:
 		case f.is(Flat) && f.kind == List:
 			for i := range value.Len() {
-				x.element(f.elem, x.name(f), value.Index(i), f.member.XMLNS)
+				x.element(f.elem, x.name(f), value.Index(i), f.elem.member.XMLNS)
 			}
 		case f.is(Flat) && f.kind == Map:
-			x.entries(f, x.name(f), value)
+			x.entries(f, x.name(f), value, f.member.XMLNS)
 		default:
 			x.element(f, x.name(f), value, f.member.XMLNS)
 		}
 	}
 }
 
+// start writes a tag up to its attributes.
+func (x *xmlWriter) start(name string, ns *XMLNamespace) {
+	x.b = append(append(x.b, '<'), name...)
+	if ns == nil {
+		return
+	}
+	x.b = append(x.b, " xmlns"...)
+	if ns.Prefix != "" {
+		x.b = append(append(x.b, ':'), ns.Prefix...)
+	}
+	x.b = append(x.b, `="`...)
+	x.b = appendXMLText(x.b, ns.URI)
+	x.b = append(x.b, '"')
+}
+
 // element writes a value between its tags.
 func (x *xmlWriter) element(f *field, name string, v reflect.Value, ns *XMLNamespace) {
-	x.b = append(append(x.b, '<'), name...)
-	if ns != nil {
-		x.b = append(x.b, " xmlns"...)
-		if ns.Prefix != "" {
-			x.b = append(append(x.b, ':'), ns.Prefix...)
-		}
-		x.b = append(x.b, `="`...)
-		x.b = appendXMLText(x.b, ns.URI)
-		x.b = append(x.b, '"')
-	}
+	x.start(name, ns)
 	if f.kind == Structure || f.kind == Union {
 		x.attributes(f.plan, v)
 	}
@@ -129,17 +135,18 @@ func (x *xmlWriter) content(f *field, v reflect.Value) {
 			x.element(f.elem, name, v.Index(i), f.elem.member.XMLNS)
 		}
 	case Map:
-		x.entries(f, "entry", v)
+		x.entries(f, "entry", v, nil)
 	default:
 		x.text(f, v)
 	}
 }
 
 // entries writes a map as repeated elements of a key and a value.
-func (x *xmlWriter) entries(f *field, name string, v reflect.Value) {
+func (x *xmlWriter) entries(f *field, name string, v reflect.Value, ns *XMLNamespace) {
 	for _, key := range sortedKeys(v) {
-		x.open(name, "")
-		x.simple(x.name(f.key), key)
+		x.start(name, ns)
+		x.b = append(x.b, '>')
+		x.element(f.key, x.name(f.key), reflect.ValueOf(key), f.key.member.XMLNS)
 		x.element(f.elem, x.name(f.elem), mapValue(v, key), f.elem.member.XMLNS)
 		x.close(name)
 	}
