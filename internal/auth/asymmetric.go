@@ -37,14 +37,17 @@ func (k *ecdsaKeys) get(access, secret string) *ecdsa.PublicKey {
 	if k.mu.keys == nil || len(k.mu.keys) >= keysKept {
 		k.mu.keys = make(map[string]ecdsaKey)
 	}
-	public := deriveECDSA(access, secret)
+	var public *ecdsa.PublicKey
+	if private := deriveECDSA(access, secret); private != nil {
+		public = &private.PublicKey
+	}
 	k.mu.keys[access] = ecdsaKey{secret, public}
 	return public
 }
 
 // deriveECDSA returns nil in the practically impossible case that no counter
 // gives a key.
-func deriveECDSA(access, secret string) *ecdsa.PublicKey {
+func deriveECDSA(access, secret string) *ecdsa.PrivateKey {
 	curve := elliptic.P256()
 	limit := new(big.Int).Sub(curve.Params().N, big.NewInt(2))
 	for counter := 1; counter < 255; counter++ {
@@ -64,7 +67,7 @@ func deriveECDSA(access, secret string) *ecdsa.PublicKey {
 		if err != nil {
 			continue
 		}
-		return &private.PublicKey
+		return private
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 )
 
@@ -39,12 +40,14 @@ func (ps *Principals) grants(p *Principal) grant {
 			best = toPrincipal
 		}
 		return best
+	case Identity: // belongs to no account, whatever role it is about to assume
+		if p.Session.Federated != "" && slices.Contains(ps.Federated, p.Session.Federated) {
+			best = toPrincipal
+		}
+		return best
 	}
 	for _, name := range ps.AWS {
 		best = max(best, awsGrant(name, p))
-	}
-	if p.Session.Federated != "" && p.Kind == Identity && contains(ps.Federated, p.Session.Federated) {
-		best = toPrincipal
 	}
 	if len(ps.Canonical) > 0 && p.Account != "" && contains(ps.Canonical, CanonicalUser(p.Account)) {
 		best = max(best, toAccount)
