@@ -118,7 +118,7 @@ func (d *DB) open(dir string, o Options) error {
 	if err := complete(o.FS, dir); err != nil {
 		return err
 	}
-	if err := checkTails(o.FS, dir); err != nil {
+	if err := checkLogs(o.FS, dir); err != nil {
 		return err
 	}
 	opts := tuned(o)
