@@ -16,6 +16,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "probe" {
 		os.Exit(probe(os.Args[2:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "main" {
+		os.Exit(fakeMain(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 

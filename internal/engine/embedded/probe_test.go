@@ -65,6 +65,14 @@ func probe(args []string) int {
 			_, err = f.Write(b)
 		}
 		fmt.Println("wrote", wrote, errors.Is(err, unix.ENOSPC))
+	case "info":
+		d, err := Open(Config{Data: "/nonexistent/skerry"})
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		c, err := d.Info(context.Background())
+		fmt.Printf("%+v %v\n", c, err)
 	case "dial":
 		c, err := net.DialTimeout("tcp", args[1], 300*time.Millisecond)
 		if err == nil {

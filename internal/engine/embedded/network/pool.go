@@ -5,7 +5,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net"
 	"net/netip"
 	"sync"
@@ -136,9 +135,7 @@ func (p *Pool) make(mode Mode) (*Slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(p.name)) // two engines on a machine begin at different places
-	base := firstID + (h.Sum32()+uint32(n))%ranges*IDs
+	base := firstID + (hash(p.name)+uint32(n))%ranges*IDs // two engines on a machine begin at different places
 	s := &Slot{mode: mode, number: n, Base: base}
 	if s.User, s.Net, err = newUser(base); err != nil {
 		return nil, err

@@ -30,14 +30,22 @@ type Router struct {
 	mtu    int // of the machine's way to the outside
 }
 
+// LinkName is the name that an engine's interface on the machine has, and its
+// nftables table.
+func LinkName(engine string) string { return fmt.Sprintf("sk%08x", hash(engine)) }
+
+func hash(name string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return h.Sum32()
+}
+
 // NewRouter makes the router of an engine of that name, and takes away what an
 // earlier one has left behind.
 func NewRouter(name string) (*Router, error) {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	r := &Router{name: fmt.Sprintf("sk%08x", h.Sum32()), fd: -1}
+	r := &Router{name: LinkName(name), fd: -1}
 	r.sweep()
-	if err := r.open(h.Sum32()); err != nil {
+	if err := r.open(hash(name)); err != nil {
 		_ = r.Close()
 		return nil, err
 	}
