@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	api "skerry/internal/api/iam"
 	"skerry/internal/auth"
@@ -25,10 +24,6 @@ func (s *Service) account(tx *store.Tx, account string) (*accountRow, error) {
 // CreateAccountAlias gives the account its alias, in place of a former one.
 func (s *Service) CreateAccountAlias(ctx context.Context, sc auth.Scope, in *api.CreateAccountAliasInput) (*api.CreateAccountAliasOutput, error) {
 	alias := wire.Value(in.AccountAlias)
-	if !validAlias(alias) {
-		return nil, validationError("1 validation error detected: Value '%s' at 'accountAlias' failed to satisfy constraint: "+
-			"Member must satisfy regular expression pattern: ^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$", alias)
-	}
 	return &api.CreateAccountAliasOutput{}, s.update(ctx, func(tx *store.Tx) error {
 		a, err := s.account(tx, sc.Account)
 		if err != nil {
@@ -48,13 +43,6 @@ func (s *Service) CreateAccountAlias(ctx context.Context, sc auth.Scope, in *api
 		a.Alias = alias
 		return accounts.Put(tx, a)
 	})
-}
-
-// validAlias checks the part of the pattern that the tables cannot: no two
-// hyphens in a row, none at either end.
-func validAlias(alias string) bool {
-	return !strings.Contains(alias, "--") && !strings.HasPrefix(alias, "-") && !strings.HasSuffix(alias, "-") &&
-		strings.Trim(alias, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && len(alias) >= 3 && len(alias) <= 63
 }
 
 // DeleteAccountAlias takes the account's alias away.
