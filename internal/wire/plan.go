@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/textproto"
 	"reflect"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ type field struct {
 	ec2    string // ec2Query requests
 	json   []byte // `"wire":`
 	local  string // XML name without a prefix
+	header string // the name in the form that http.Header keeps it
 }
 
 func (f *field) is(t Traits) bool { return f.member.Is&t != 0 }
@@ -275,6 +277,7 @@ func (b *planner) field(m *Member, typ reflect.Type) (*field, error) {
 	}
 	f := &field{plan: p, member: m, wire: m.WireName()}
 	f.local = f.wire
+	f.header = textproto.CanonicalMIMEHeaderKey(f.wire)
 	if m.Is&Attribute != 0 {
 		_, local, ok := strings.Cut(f.wire, ":")
 		if ok {

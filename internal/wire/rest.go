@@ -98,8 +98,8 @@ func (c *Call) bind(f *field, v reflect.Value) error {
 			return c.bindText(f, v, c.labels[i])
 		}
 	case InHeader:
-		values := h.Values(f.wire)
-		if strings.EqualFold(f.wire, "Content-Length") && c.request.Length >= 0 {
+		values := h[f.header]
+		if f.header == "Content-Length" && c.request.Length >= 0 {
 			values = []string{strconv.FormatInt(c.request.Length, 10)}
 		}
 		if len(values) > 0 {

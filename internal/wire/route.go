@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -86,10 +87,18 @@ func (s *Service) addRoute(op *Operation) {
 	}
 	for _, m := range s.Shapes[op.Input].Members {
 		if m.Is&Required != 0 && (m.In == InQuery || m.In == InHeader) {
-			rt.needs = append(rt.needs, need{m.WireName(), m.In == InHeader})
+			rt.needs = append(rt.needs, need{needName(&m), m.In == InHeader})
 		}
 	}
 	at.routes = append(at.routes, rt)
+}
+
+// needName is a member's name as the query or http.Header keeps it.
+func needName(m *Member) string {
+	if m.In == InHeader {
+		return textproto.CanonicalMIMEHeaderKey(m.WireName())
+	}
+	return m.WireName()
 }
 
 func child(n **node) *node {
@@ -201,7 +210,8 @@ func (c *Call) score(rt *route) (int, bool) {
 	for _, n := range rt.needs {
 		ok := false
 		if n.header {
-			ok = c.request.Header.Get(n.name) != ""
+			values := c.request.Header[n.name]
+			ok = len(values) > 0 && values[0] != ""
 		} else {
 			_, ok = lookup(c.query, n.name)
 		}
