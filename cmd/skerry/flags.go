@@ -82,3 +82,33 @@ func (k *rootKeys) Set(s string) error {
 	}
 	return nil
 }
+
+// runtimes is the repeatable flag --lambda-runtime, with commas as in rootKeys.
+type runtimes map[string]string
+
+// String implements flag.Value.
+func (r *runtimes) String() string {
+	if r == nil {
+		return ""
+	}
+	var all []string
+	for name, path := range *r {
+		all = append(all, name+"="+path)
+	}
+	return strings.Join(all, ",")
+}
+
+// Set implements flag.Value.
+func (r *runtimes) Set(s string) error {
+	for one := range strings.SplitSeq(s, ",") {
+		name, path, ok := strings.Cut(one, "=")
+		if !ok || name == "" || !strings.HasPrefix(path, "/") {
+			return errors.New("an interpreter has the form RUNTIME=/ABSOLUTE/PATH")
+		}
+		if *r == nil {
+			*r = map[string]string{}
+		}
+		(*r)[name] = path
+	}
+	return nil
+}

@@ -22,6 +22,8 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&c.Account, "account", cloud.DefaultAccount, "twelve-digit account `ID`")
 	f.StringVar(&c.Region, "region", cloud.DefaultRegion, "`REGION` of requests that name none")
 	f.Var((*rootKeys)(&c.RootKeys), "root-key", "`ID:SECRET` of the root user; repeatable")
+	f.Var((*runtimes)(&c.Runtimes), "lambda-runtime", "`NAME=PATH` of the interpreter for a Lambda runtime, such as python3.12=/opt/py/bin/python3; repeatable")
+	f.StringVar(&c.NodeModules, "lambda-node-modules", "", "`FOLDER` with the AWS SDK for JavaScript, for Node.js functions")
 	format := f.String("log-format", "text", "text or json")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.Durability, "durability", cloud.DefaultDurability, "fsync, or relaxed for test suites (a crash of the machine may lose state)")

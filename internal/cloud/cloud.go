@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"skerry/internal/engine/embedded"
 	"skerry/internal/listen"
 	"skerry/internal/loop"
+	"skerry/internal/service/lambda"
 	"skerry/internal/service/s3"
 	"skerry/internal/store"
 )
@@ -162,6 +164,7 @@ func (c *Cloud) close() error {
 func (c *Cloud) doors() []listen.Door {
 	return []listen.Door{
 		{Name: "websites of buckets", Match: isWebsite, Handler: http.HandlerFunc(c.serveWebsite)},
+		{Name: "code of functions", Match: isCode, Handler: http.HandlerFunc(c.serveCode)},
 		{Name: "own pages", Match: isOwn, Handler: c.ownPages(console.Handler())},
 	}
 }
@@ -169,6 +172,12 @@ func (c *Cloud) doors() []listen.Door {
 func isWebsite(r *http.Request) bool {
 	_, ok := s3.WebsiteBucket(r)
 	return ok
+}
+
+func isCode(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, lambda.LinkPath) }
+
+func (c *Cloud) serveCode(w http.ResponseWriter, r *http.Request) {
+	c.parts.Load().lambda.CodeHandler().ServeHTTP(w, r)
 }
 
 func (c *Cloud) serveWebsite(w http.ResponseWriter, r *http.Request) {

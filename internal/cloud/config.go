@@ -33,8 +33,13 @@ type Config struct {
 	Region     string    // region of requests that name none
 	RootKeys   []RootKey // besides the one of first start, or test/test on loopback
 	Durability string    // fsync, or relaxed for test suites that can lose everything
-	Version    string    // of the binary, for status and logs
-	Log        *slog.Logger
+	// Runtimes are the interpreters of functions by runtime ("python3.12"), in place
+	// of those that are found on the machine.
+	Runtimes map[string]string
+	// NodeModules is a folder with the AWS SDK for JavaScript, for functions.
+	NodeModules string
+	Version     string // of the binary, for status and logs
+	Log         *slog.Logger
 }
 
 var (

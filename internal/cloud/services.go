@@ -60,7 +60,7 @@ func (c *Cloud) build() error {
 		Engine: c.engine, Wake: func(name string) { p.loops.Wake(name) },
 		Config: lambda.Config{
 			Dir: filepath.Join(c.config.Data, "lambda"), Endpoint: c.endpoint, Serve: c.server.Serve, CABundle: c.bundle,
-			Outside: true, Ahead: 1,
+			Outside: true, Ahead: 1, Interpreters: c.config.Runtimes, NodeModules: c.config.NodeModules,
 		},
 	})
 

@@ -140,6 +140,16 @@ func compilePython(ctx context.Context, python, dir string) string {
 	return compiled
 }
 
+// findSDK looks for the AWS SDK for JavaScript where npm installs for all.
+func findSDK() string {
+	for _, dir := range []string{"/usr/local/lib/node_modules", "/usr/lib/node_modules", "/usr/share/nodejs"} {
+		if _, err := os.Stat(filepath.Join(dir, "@aws-sdk")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
 func (s *Service) findNode(ctx context.Context, i *interpreter) error {
 	major := strings.TrimSuffix(strings.TrimPrefix(i.runtime, "nodejs"), ".x")
 	tried := s.candidates(i.runtime, "node"+major, "nodejs"+major, "node", "nodejs")

@@ -113,7 +113,9 @@ func TestFunctionErrors(t *testing.T) {
 		{"none", `{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ID Error: Runtime exited with error: exit status 7"}`, `START`},
 	} {
 		t.Run(c.program, func(t *testing.T) {
-			w.create(c.program, c.program, func(in *api.CreateFunctionInput) { in.Timeout = new(int32(map[bool]int32{true: 1, false: 30}[c.program == "hangs"])) })
+			w.create(c.program, c.program, func(in *api.CreateFunctionInput) {
+				in.Timeout = new(int32(map[bool]int32{true: 1, false: 30}[c.program == "hangs"]))
+			})
 			out := w.invoke(c.program, "{}")
 			id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
 			if got := id.ReplaceAllString(string(out.Payload), "ID"); got != c.payload || deref(out.FunctionError) != "Unhandled" {

@@ -84,6 +84,9 @@ type Service struct {
 func New(d Deps) *Service {
 	s := &Service{Deps: d, born: d.Clock.Now(), fleet: newFleet(), logs: &logbook{dirty: map[*logStream]struct{}{}},
 		keys: &keyring{keys: map[keyName]key{}}, children: loop.NewChildren(d.Log), api: runtime.NewServer(), resolver: newResolver()}
+	if s.NodeModules == "" {
+		s.NodeModules = findSDK()
+	}
 	s.found.interpreters = map[string]*interpreter{}
 	if d.Outbox != nil {
 		d.Outbox.Handle(asyncKind, asyncTarget{s})

@@ -201,6 +201,10 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 		return nil
 	})
 	if s.Serve != nil {
+		from := &net.TCPAddr{IP: net.IPv4(169, 254, 100, 1)}
+		if st, err := s.Engine.Inspect(ctx, sb.id); err == nil && st.Address.IsValid() {
+			from.IP = st.Address.AsSlice()
+		}
 		for _, address := range []string{resolverAddress + ":443", s.insideAddress()} {
 			l, err := s.Engine.Listen(ctx, sb.id, "tcp4", address)
 			if err != nil {
@@ -208,7 +212,7 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 			}
 			s.children.Start("aws/"+string(sb.id)+"/"+address, func(ctx context.Context) error {
 				defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-				_ = s.Serve(l) // it says that the listener is closed
+				_ = s.Serve(walled{l, from}) // it says that the listener is closed
 				return nil
 			})
 		}
@@ -220,6 +224,31 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 	s.children.Start("dns/"+string(sb.id), func(ctx context.Context) error { return s.resolver.Serve(ctx, p, s.beside("dns/"+string(sb.id))) })
 	return nil
 }
+
+// walled is a listener inside of a sandbox. To whoever serves it, its clients come
+// from the sandbox's address: what is loopback inside is not this machine's, and
+// must not be trusted as such.
+type walled struct {
+	net.Listener
+	from net.Addr
+}
+
+// Accept implements net.Listener.
+func (l walled) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return walledConn{c, l.from}, nil
+}
+
+type walledConn struct {
+	net.Conn
+	from net.Addr
+}
+
+// RemoteAddr implements net.Conn.
+func (c walledConn) RemoteAddr() net.Addr { return c.from }
 
 // beside starts functions as children under numbered names.
 func (s *Service) beside(name string) func(func(context.Context)) bool {
