@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,6 +30,10 @@ func Sign(r *http.Request, c Credential, region, service string, body []byte, no
 	}
 	if c.Token != "" {
 		r.Header.Set("X-Amz-Security-Token", c.Token)
+	}
+	for name, values := range maps.Clone(r.Header) {
+		delete(r.Header, name)
+		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	s.signed = []string{"host"}
 	for name := range r.Header {
