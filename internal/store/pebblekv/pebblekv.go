@@ -47,6 +47,9 @@ type Options struct {
 	FS vfs.FS
 	// Reserve is how many bytes of the disk must be free for a commit; 32 MiB if 0.
 	Reserve uint64
+	// MemTable is how many bytes of writes are gathered in memory before they go
+	// to a file; 4 MiB if 0.
+	MemTable uint64
 	// Log tells of trouble in the background; nil means nobody.
 	Log *slog.Logger
 }
@@ -93,6 +96,9 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	if o.Reserve == 0 {
 		o.Reserve = defaultReserve
+	}
+	if o.MemTable == 0 {
+		o.MemTable = 4 << 20
 	}
 	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, translate(err)
@@ -170,7 +176,7 @@ func tuned(o Options) *pebble.Options {
 	l := logger{o.Log}
 	return &pebble.Options{
 		Cache:              pebble.NewCache(4 << 20),
-		MemTableSize:       4 << 20,
+		MemTableSize:       o.MemTable,
 		MaxOpenFiles:       256,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             l,

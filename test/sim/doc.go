@@ -1,0 +1,16 @@
+// Package sim runs the store, the outbox and the loops in one process from a seed,
+// on a file system in memory that drops what was not synced when it crashes, and
+// crashes it at any write, sync or rename. After some crashes it lets everything
+// come to rest, and checks that
+//
+//   - what was acknowledged is there, and counters count each increment once;
+//   - every event whose cause is there was delivered, and none whose cause is not;
+//   - nothing is left in the outbox: events to deleted targets end.
+//
+// The seed decides the operations, the places of the crashes and what becomes of
+// unsynced bytes; goroutines interleave as they like. Run one seed, or more of
+// them, by
+//
+//	go test ./test/sim -seed 7
+//	go test ./test/sim -seeds 1000
+package sim
