@@ -305,3 +305,71 @@ func TestSessionsLastAndEnd(t *testing.T) {
 		t.Errorf("a removed session: %v", err)
 	}
 }
+
+// A trust policy means the one who had the name when it was written: not a
+// successor, but still the same one under another name.
+func TestTrustPinsItsPrincipals(t *testing.T) {
+	b := newBench(t)
+	b.user("anna", mayAssume)
+	r := b.role("r", trust(`{"AWS":"arn:aws:iam::`+account+`:user/anna"}`, ""), "")
+	do[iamapi.UpdateUserOutput](b, b.root, "iam", "UpdateUser", &iamapi.UpdateUserInput{UserName: ptr("anna"), NewUserName: ptr("anne")})
+	key := do[iamapi.CreateAccessKeyOutput](b, b.root, "iam", "CreateAccessKey", &iamapi.CreateAccessKeyInput{UserName: ptr("anne")})
+	renamed := b.as(*key.AccessKey.AccessKeyId)
+	b.assumed(renamed, &api.AssumeRoleInput{RoleArn: &r})
+	successor := b.user("anna", mayAssume)
+	_, err := b.assume(successor, &api.AssumeRoleInput{RoleArn: &r})
+	b.wantCode(err, "AccessDenied", "sts:AssumeRole")
+	role := do[iamapi.GetRoleOutput](b, b.root, "iam", "GetRole", &iamapi.GetRoleInput{RoleName: ptr("r")}).Role
+	if !strings.Contains(*role.AssumeRolePolicyDocument, renamed.Principal.ID) {
+		t.Errorf("GetRole shows %s, not the unique id", *role.AssumeRolePolicyDocument)
+	}
+	do[iamapi.UpdateAssumeRolePolicyOutput](b, b.root, "iam", "UpdateAssumeRolePolicy",
+		&iamapi.UpdateAssumeRolePolicyInput{RoleName: ptr("r"), PolicyDocument: ptr(trust(`{"AWS":"arn:aws:iam::`+account+`:user/anna"}`, ""))})
+	b.assumed(successor, &api.AssumeRoleInput{RoleArn: &r})
+	_, err = b.assume(renamed, &api.AssumeRoleInput{RoleArn: &r})
+	b.wantCode(err, "AccessDenied", "sts:AssumeRole")
+}
+
+// Calls from inside carry no signature whose age is checked: the session's end
+// stops them all the same.
+func TestEndedSessionInside(t *testing.T) {
+	b := newBench(t)
+	r := b.role("r", trust(`{"Service":"lambda.amazonaws.com"}`, ""), `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iam:*","Resource":"*"}}`)
+	_, session := b.assumed(auth.ServiceScope("lambda.amazonaws.com", account, "us-east-1", "", "r", began), &api.AssumeRoleInput{RoleArn: &r})
+	do[iamapi.ListUsersOutput](b, session, "iam", "ListUsers", &iamapi.ListUsersInput{})
+	b.clock.Advance(time.Hour)
+	_, err := call[iamapi.ListUsersOutput](b, session, "iam", "ListUsers", &iamapi.ListUsersInput{})
+	b.wantCode(err, "ExpiredToken", "expired")
+}
+
+// Root has access keys, too, for itself.
+func TestRootAccessKey(t *testing.T) {
+	b := newBench(t)
+	key := do[iamapi.CreateAccessKeyOutput](b, b.root, "iam", "CreateAccessKey", &iamapi.CreateAccessKeyInput{})
+	if p := b.as(*key.AccessKey.AccessKeyId).Principal; p.Kind != auth.Root || p.ARN != "arn:aws:iam::123456789012:root" {
+		t.Errorf("%+v", p)
+	}
+	do[iamapi.DeleteAccessKeyOutput](b, b.root, "iam", "DeleteAccessKey", &iamapi.DeleteAccessKeyInput{AccessKeyId: key.AccessKey.AccessKeyId})
+}
+
+// Between accounts both sides must allow.
+func TestAcrossAccounts(t *testing.T) {
+	b := newBench(t)
+	const foreign = "210987654321"
+	local := b.user("local", mayAssume)
+	weak := b.user("weak", "")
+	away := b.scope(auth.Principal{Kind: auth.Root, Account: foreign, ARN: "arn:aws:iam::" + foreign + ":root", ID: foreign})
+	make := func(name, principal string) *string {
+		out := do[iamapi.CreateRoleOutput](b, away, "iam", "CreateRole", &iamapi.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: ptr(trust(principal, ""))})
+		return out.Role.Arn
+	}
+	open, named, shut := make("open", toAccount), make("named", `{"AWS":"arn:aws:iam::`+account+`:user/weak"}`), make("shut", `{"AWS":"`+foreign+`"}`)
+	_, s := b.assumed(local, &api.AssumeRoleInput{RoleArn: open})
+	if s.Principal.Account != foreign {
+		t.Errorf("the session is of account %s", s.Principal.Account)
+	}
+	_, err := b.assume(local, &api.AssumeRoleInput{RoleArn: shut})
+	b.wantCode(err, "AccessDenied", "sts:AssumeRole")
+	_, err = b.assume(weak, &api.AssumeRoleInput{RoleArn: named}) // named, but without a policy of its own
+	b.wantCode(err, "AccessDenied", "sts:AssumeRole")
+}

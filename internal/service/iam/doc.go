@@ -27,15 +27,14 @@
 //	iam/deletions    account, task                 deletions of service-linked roles
 //	iam/reports      account                       credential report
 //
-// Entities point at each other by unique id, so a rename breaks nothing. The AWS
+// Entities point at each other by unique id, so a rename breaks nothing; a trust
+// policy keeps the ids of those it names, and trusts no successor of the name. The AWS
 // managed policies are not rows but a file (managed.json): those that compute
 // services need, each in full as AWS publishes it.
 //
 // # What differs from AWS, and what is left out
 //
 //   - Changes take effect with the answer; AWS's take some seconds to spread.
-//   - A trust policy that names a user or role keeps the name. AWS pins the unique
-//     id, so that a successor of the same name is not trusted.
 //   - AWS managed policies have unique ids of Skerry's own, only their newest
 //     version, and its day as the day of their creation.
 //   - Service-linked roles exist for the services whose role's policy is in the file.

@@ -31,8 +31,12 @@ func (s *Service) Role(ctx context.Context, roleARN string) (auth.Role, error) {
 			if err != nil {
 				return err
 			}
+			trust, err := s.trust(tx, r)
+			if err != nil {
+				return err
+			}
 			out = auth.Role{
-				Account: r.Account, Name: r.Name, ID: r.ID, ARN: r.arn(), Trust: r.Trust,
+				Account: r.Account, Name: r.Name, ID: r.ID, ARN: r.arn(), Trust: trust,
 				MaxSession: seconds(r.MaxSession), Tags: tagMap(r.Tags),
 			}
 			return nil

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	api "skerry/internal/api/iam"
@@ -42,14 +43,15 @@ func (s *Service) CreateRole(ctx context.Context, sc auth.Scope, in *api.CreateR
 	}
 	var out api.CreateRoleOutput
 	err := s.update(ctx, func(tx *store.Tx) error {
-		if err := s.checkPrincipals(tx, trust); err != nil {
+		pins, err := s.pin(tx, trust)
+		if err != nil {
 			return err
 		}
 		e, err := s.newEntity(tx, sc.Account, "AROA", wire.Value(in.RoleName), in.Path, in.PermissionsBoundary, in.Tags)
 		if err != nil {
 			return err
 		}
-		r := &roleRow{entity: e, Description: wire.Value(in.Description), Trust: trust, MaxSession: defaultSession}
+		r := &roleRow{entity: e, Description: wire.Value(in.Description), Trust: trust, Trusted: pins, MaxSession: defaultSession}
 		if in.MaxSessionDuration != nil {
 			r.MaxSession = *in.MaxSessionDuration
 		}
@@ -72,29 +74,75 @@ func (s *Service) checkTrustSize(document string) error {
 	return nil
 }
 
-// checkPrincipals refuses a trust policy that names a user or role of this cloud
-// which does not exist, as IAM does. Page: "AWS JSON policy elements: Principal".
-func (s *Service) checkPrincipals(tx *store.Tx, document string) error {
+// pin finds the unique ids of the users and roles that a trust policy names, and
+// refuses one who does not exist, as IAM does. Page: "AWS JSON policy elements:
+// Principal".
+func (s *Service) pin(tx *store.Tx, document string) (map[string]string, error) {
+	pins := map[string]string{}
 	for _, p := range trusted(document) {
-		a, err := arn.Parse(p)
-		if err != nil || a.Service != "iam" {
-			continue
+		id, named, err := s.named(tx, p)
+		if err != nil {
+			return nil, err
 		}
-		kind, rest := a.ResourceType()
-		name := rest[strings.LastIndexByte(rest, '/')+1:]
-		switch kind {
-		case "user":
-			_, err = users.Get(tx, store.K(a.Account, fold(name)))
-		case "role":
-			_, err = roles.Get(tx, store.K(a.Account, fold(name)))
-		default:
-			continue
+		if named && id == "" {
+			return nil, malformedPolicy("Invalid principal in policy: \"AWS\":\"%s\"", p)
 		}
-		if _, err = found(new(""), err, malformedPolicy("Invalid principal in policy: \"AWS\":\"%s\"", p)); err != nil {
-			return err
+		if named {
+			pins[p] = id
 		}
 	}
-	return nil
+	return pins, nil
+}
+
+// named looks up who has an ARN: named says that it is a user's or a role's, and
+// id is empty if there is none such.
+func (s *Service) named(tx *store.Tx, principal string) (id string, named bool, err error) {
+	a, err := arn.Parse(principal)
+	if err != nil || a.Service != "iam" {
+		return "", false, nil
+	}
+	kind, rest := a.ResourceType()
+	key := store.K(a.Account, fold(rest[strings.LastIndexByte(rest, '/')+1:]))
+	switch kind {
+	case "user":
+		r, err := users.Get(tx, key)
+		if err == nil && r.arn() == principal {
+			id = r.ID
+		}
+		return id, true, notMissing(err)
+	case "role":
+		r, err := roles.Get(tx, key)
+		if err == nil && r.arn() == principal {
+			id = r.ID
+		}
+		return id, true, notMissing(err)
+	}
+	return "", false, nil
+}
+
+// notMissing lets faults of the store through.
+func notMissing(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// trust is a role's trust policy as it counts now: where a name belongs to
+// another one or to nobody any more, the unique id of the one who was meant
+// stands in its place.
+func (s *Service) trust(tx *store.Tx, r *roleRow) (string, error) {
+	text := r.Trust
+	for name, id := range r.Trusted {
+		now, _, err := s.named(tx, name)
+		if err != nil {
+			return "", err
+		}
+		if now != id {
+			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+id+`"`)
+		}
+	}
+	return text, nil
 }
 
 // trusted lists the AWS principals that a trust policy names.
@@ -120,6 +168,9 @@ func (s *Service) GetRole(ctx context.Context, sc auth.Scope, in *api.GetRoleInp
 	err := s.view(ctx, func(tx *store.Tx) error {
 		r, err := s.role(tx, sc.Account, wire.Value(in.RoleName))
 		if err != nil {
+			return err
+		}
+		if r.Trust, err = s.trust(tx, r); err != nil {
 			return err
 		}
 		out.Role = new(r.answer())
@@ -206,7 +257,7 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, sc auth.Scope, in 
 			return err
 		}
 		r.Trust = trust
-		if err := s.checkPrincipals(tx, trust); err != nil {
+		if r.Trusted, err = s.pin(tx, trust); err != nil {
 			return err
 		}
 		return roles.Put(tx, r)

@@ -27,11 +27,10 @@ type inline struct{ Name, Document string }
 
 type userRow struct {
 	entity
-	Groups     []string // ids
-	Login      *login
-	SSHKeys    []sshKey
-	Certs      []signingCert
-	ServiceIDs []serviceCredential
+	Groups  []string // ids
+	Login   *login
+	SSHKeys []sshKey
+	Certs   []signingCert
 }
 
 type groupRow struct{ entity }
@@ -40,8 +39,11 @@ type roleRow struct {
 	entity
 	Description string
 	Trust       string
-	MaxSession  int32  // seconds
-	Service     string // of a service-linked role: the service it is linked to
+	// Trusted pins the users and roles that the trust policy names: ARN -> unique
+	// id. One who comes later under the same name is not trusted.
+	Trusted    map[string]string
+	MaxSession int32  // seconds
+	Service    string // of a service-linked role: the service it is linked to
 }
 
 type policyRow struct {
@@ -97,14 +99,6 @@ type signingCert struct {
 	ID, Body string
 	Active   bool
 	Uploaded time.Time
-}
-
-type serviceCredential struct {
-	ID, Service, User string
-	Salt, Hash        []byte
-	Active            bool
-	Created           time.Time
-	Expires           time.Time // zero: never
 }
 
 type mfaRow struct {

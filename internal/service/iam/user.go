@@ -189,7 +189,6 @@ func (s *Service) userBusy(tx *store.Tx, r *userRow) error {
 		{len(devices) > 0, "must delete MFA device first."},
 		{len(r.Certs) > 0, "must delete signing certificates first."},
 		{len(r.SSHKeys) > 0, "must delete SSH public keys first."},
-		{len(r.ServiceIDs) > 0, "must delete service specific credentials first."},
 	} {
 		if c.busy {
 			return deleteConflict("Cannot delete entity, %s", c.must)

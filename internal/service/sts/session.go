@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	api "skerry/internal/api/sts"
 	"skerry/internal/auth"
+	"skerry/internal/base/awserr"
 	"skerry/internal/base/ids"
 	"skerry/internal/loop"
 	"skerry/internal/store"
@@ -112,6 +114,10 @@ func (s *Service) Policies(ctx context.Context, p auth.Principal) (auth.Policies
 		return s.d.Identities.Policies(ctx, p)
 	}
 	r, err := s.lookup(ctx, p.AccessKey)
+	if errors.Is(err, auth.ErrNoCredential) || err == nil && !s.d.Clock.Now().Before(r.Expires) {
+		// Signed requests don't come this far; a call from inside does.
+		return auth.Policies{}, awserr.New(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
+	}
 	if err != nil {
 		return auth.Policies{}, err
 	}
