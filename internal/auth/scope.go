@@ -1,6 +1,3 @@
-// Package auth knows who calls and what they may do: principals and
-// credentials, AWS Signature Version 4 (and what is left of version 2), and the
-// policy language with its evaluation.
 package auth
 
 import "time"

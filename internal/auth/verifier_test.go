@@ -458,3 +458,21 @@ func TestSignVerifies(t *testing.T) {
 		}
 	}
 }
+
+// The JavaScript SDK speaks HTTP/2 to Kinesis and signs :authority in place of
+// the host.
+func TestAuthorityIsSigned(t *testing.T) {
+	dir, _, v := world()
+	r := request(t, "POST", "http://localhost:4566/", []byte("{}"))
+	r.Header.Set("X-Amz-Date", "20260807T120000Z")
+	text := "AWS4-HMAC-SHA256\n20260807T120000Z\n20260807/us-east-1/kinesis/aws4_request\n" +
+		hexSHA("POST\n/\n\n:authority:localhost:4566\nx-amz-date:20260807T120000Z\n\n:authority;x-amz-date\n"+hexSHA("{}"))
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+annKey+"/20260807/us-east-1/kinesis/aws4_request, SignedHeaders=:authority;x-amz-date, Signature="+
+		auth.SignForTest(dir[annKey], "20260807", "us-east-1", "kinesis", text))
+	if _, err := v.Verify(arrive(r), auth.Options{MaxBody: 10}); err != nil {
+		t.Error(err)
+	}
+	r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), ":authority;", "", 1))
+	_, err := v.Verify(r, auth.Options{MaxBody: 10})
+	checkCode(t, "no host", err, "InvalidSignatureException", 400)
+}
