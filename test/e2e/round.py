@@ -1,6 +1,7 @@
 """A round of IAM, S3, Lambda and Logs with boto3: round.py ZIP RUNTIME"""
 
 import json
+import os
 import sys
 import time
 
@@ -8,7 +9,8 @@ import boto3
 from botocore.exceptions import ClientError
 
 archive, runtime = sys.argv[1:]
-iam, s3, functions, logs = (boto3.client(n) for n in ("iam", "s3", "lambda", "logs"))
+endpoint = os.environ["AWS_ENDPOINT_URL"]  # which older versions do not read themselves
+iam, s3, functions, logs = (boto3.client(n, endpoint_url=endpoint) for n in ("iam", "s3", "lambda", "logs"))
 
 trust = {
     "Version": "2012-10-17",
