@@ -21,6 +21,9 @@ type fleet struct {
 	all     map[engine.ID]*sandbox
 	running map[functionName]int // invocations
 	account map[string]int
+
+	starting int           // sandboxes that initialise
+	changed  chan struct{} // closed when one is done, or given back
 }
 
 type functionName struct{ Account, Region, Name string }
@@ -33,6 +36,7 @@ func newFleet() *fleet {
 	return &fleet{
 		idle: map[fleetKey][]*sandbox{}, ahead: map[aheadKey][]*sandbox{}, wanted: map[aheadKey]time.Time{},
 		all: map[engine.ID]*sandbox{}, running: map[functionName]int{}, account: map[string]int{},
+		changed: make(chan struct{}),
 	}
 }
 
@@ -110,6 +114,7 @@ func (f *fleet) give(sb *sandbox, now time.Time) {
 	sb.used = now
 	sb.busy.Store(false)
 	f.idle[sb.key] = append(f.idle[sb.key], sb)
+	f.tell()
 }
 
 func (f *fleet) add(sb *sandbox) {
@@ -159,11 +164,18 @@ func (f *fleet) takeAhead(k aheadKey, now time.Time) *sandbox {
 }
 
 // obtain returns a sandbox for an invocation: a warm one, one started ahead that
-// now gets its function, or a fresh one. cold tells that it has to initialise.
+// now gets its function, or a fresh one. cold tells that it has to initialise, and
+// that the caller calls turnOver when it has.
 func (s *Service) obtain(ctx context.Context, t *target) (sb *sandbox, cold bool, err error) {
 	now := s.Clock.Now()
 	k := t.fleetKey()
-	if sb = s.fleet.take(k, now); sb != nil {
+	for {
+		if sb, err = s.warmOrTurn(ctx, k); err != nil {
+			return nil, false, err
+		}
+		if sb == nil {
+			break
+		}
 		<-sb.settled
 		if err := s.freeze(ctx, sb, false); err == nil {
 			return sb, false, nil
@@ -171,6 +183,11 @@ func (s *Service) obtain(ctx context.Context, t *target) (sb *sandbox, cold bool
 		s.fleet.drop(sb) // it died while frozen: another takes its place
 		s.remove(ctx, sb)
 	}
+	defer func() {
+		if err != nil {
+			s.fleet.turnOver()
+		}
+	}()
 	key, err := s.roleKey(ctx, t.ref, t.version.Config.Role)
 	if err != nil {
 		return nil, false, s.roleFault(err)

@@ -41,7 +41,11 @@ func (s *Service) run(ctx context.Context, t *target, e *event) (*result, error)
 	}
 	r := &runOf{s: s, t: t, e: e, sb: sb, tail: e.tail}
 	if cold {
-		if res := r.initialise(ctx); res != nil {
+		res := func() *result {
+			defer s.fleet.turnOver()
+			return r.initialise(ctx)
+		}()
+		if res != nil {
 			return r.end(ctx, res, false), nil
 		}
 	}
@@ -144,8 +148,9 @@ func (r *runOf) again(ctx context.Context) *result {
 	if err == nil {
 		var k key
 		if k, err = s.roleKey(ctx, r.t.ref, r.t.version.Config.Role); err == nil {
-			r.sb, err = s.startFresh(ctx, r.t, i, old.stream, k)
-			r.sb.key, r.sb.stream, r.sb.expires = old.key, old.stream, k.Expires
+			if r.sb, err = s.startFresh(ctx, r.t, i, old.stream, k); err == nil {
+				r.sb.key, r.sb.stream, r.sb.expires = old.key, old.stream, k.Expires
+			}
 		}
 	}
 	if err != nil {
