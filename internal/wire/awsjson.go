@@ -64,7 +64,7 @@ func (awsJSON) decodeRequest(c *Call, p *plan, in reflect.Value) error {
 
 // decodeJSONBody reads a whole body. An empty one and null are an empty object.
 func (p *plan) decodeJSONBody(b []byte, v reflect.Value) error {
-	r := JSONReader{b: b}
+	r := newJSONReader(b)
 	switch r.Peek() {
 	case 0:
 		return r.End()
@@ -85,8 +85,25 @@ func (awsJSON) encodeResponse(c *Call, p *plan, out reflect.Value, w http.Respon
 	if p.stream != nil {
 		return c.sendEvents(p, out, w)
 	}
-	b := p.appendJSONStruct(make([]byte, 0, 512), out)
-	return send(w, http.StatusOK, c.jsonType(), b)
+	return c.sendJSON(w, http.StatusOK, c.jsonType(), func(b []byte) []byte { return p.appendJSONStruct(b, out) })
+}
+
+// maxKept is the largest buffer that is kept for the next answer, in bytes.
+const maxKept = 64 << 10
+
+// sendJSON writes an answer from a buffer that is used again.
+func (c *Call) sendJSON(w http.ResponseWriter, status int, contentType string, appendTo func([]byte) []byte) error {
+	buf, ok := c.Service.buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
+	b := appendTo((*buf)[:0])
+	err := send(w, status, contentType, b)
+	if cap(b) <= maxKept {
+		*buf = b
+		c.Service.buffers.Put(buf)
+	}
+	return err
 }
 
 func (c *Call) jsonType() string {

@@ -64,7 +64,7 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 	if m, ok := v.Addr().Interface().(*map[string]string); ok && p.elem.kind == String {
 		out := map[string]string{}
 		err := r.Object(func(name []byte) error {
-			key := string(name)
+			key := r.Key(name)
 			s, err := r.String()
 			out[key] = s
 			return err
@@ -73,9 +73,10 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 		return err
 	}
 	v.Set(reflect.MakeMap(v.Type()))
+	key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
 	return r.Object(func(name []byte) error {
-		key := reflect.ValueOf(string(name))
-		value := reflect.New(v.Type().Elem()).Elem()
+		key.SetString(r.Key(name))
+		value.SetZero()
 		if err := p.elem.decodeJSON(r, value, p.elem); err != nil {
 			return err
 		}

@@ -16,6 +16,23 @@ type JSONReader struct {
 	i     int
 	depth int
 	buf   []byte // of strings with escapes
+	// text is a copy of a small b, of which strings are parts: one allocation for
+	// all. Of a large one they would keep too much alive.
+	text  string
+	plain bool // the last string read is b[from:to]
+	from  int
+	to    int
+}
+
+// maxShared is the largest body of which strings are parts.
+const maxShared = 32 << 10
+
+func newJSONReader(b []byte) JSONReader {
+	r := JSONReader{b: b}
+	if len(b) <= maxShared {
+		r.text = string(b)
+	}
+	return r
 }
 
 func errJSONSyntax() error { return errSerialization("Unexpected token received from parser") }
@@ -134,7 +151,21 @@ func (r *JSONReader) word(w string) error {
 // String reads a string.
 func (r *JSONReader) String() (string, error) {
 	b, err := r.StringBytes()
-	return string(b), err
+	if err != nil {
+		return "", err
+	}
+	return r.last(b), nil
+}
+
+// Key returns the name that Object has just handed on as a string.
+func (r *JSONReader) Key(name []byte) string { return r.last(name) }
+
+// last returns b, the bytes of the last string read, as a string.
+func (r *JSONReader) last(b []byte) string {
+	if r.plain && r.text != "" {
+		return r.text[r.from:r.to]
+	}
+	return string(b)
 }
 
 // StringBytes reads a string; the bytes are valid until the next call.
@@ -147,6 +178,7 @@ func (r *JSONReader) StringBytes() ([]byte, error) {
 		switch c := r.b[i]; {
 		case c == '"':
 			r.i = i + 1
+			r.plain, r.from, r.to = true, start, i
 			return r.b[start:i], nil
 		case c == '\\' || c >= utf8.RuneSelf:
 			return r.slowString(start, i)
@@ -159,6 +191,7 @@ func (r *JSONReader) StringBytes() ([]byte, error) {
 
 // slowString reads on from i a string that has escapes or is not ASCII.
 func (r *JSONReader) slowString(start, i int) ([]byte, error) {
+	r.plain = false
 	r.buf = append(r.buf[:0], r.b[start:i]...)
 	for i < len(r.b) {
 		switch c := r.b[i]; {

@@ -77,22 +77,28 @@ func (p *plan) appendJSONMembers(b []byte, v reflect.Value, first bool) []byte {
 
 func (p *plan) appendJSONMap(b []byte, v reflect.Value) []byte {
 	b = append(b, '{')
-	for i, key := range sortedKeys(v) {
-		if i > 0 {
+	key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+	first := true
+	for it := v.MapRange(); it.Next(); {
+		if !first {
 			b = append(b, ',')
 		}
-		b = append(AppendJSONString(b, key), ':')
-		b = p.elem.appendJSON(b, mapValue(v, key), p.elem)
+		first = false
+		key.SetIterKey(it)
+		value.SetIterValue(it)
+		b = append(AppendJSONString(b, key.String()), ':')
+		b = p.elem.appendJSON(b, value, p.elem)
 	}
 	return append(b, '}')
 }
 
-// sortedKeys returns the keys of a map in order: the same answer is the same
-// bytes.
+// sortedKeys returns the keys of a map in order.
 func sortedKeys(v reflect.Value) []string {
 	keys := make([]string, 0, v.Len())
+	key := reflect.New(v.Type().Key()).Elem()
 	for it := v.MapRange(); it.Next(); {
-		keys = append(keys, it.Key().String())
+		key.SetIterKey(it)
+		keys = append(keys, key.String())
 	}
 	slices.Sort(keys)
 	return keys

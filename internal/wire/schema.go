@@ -221,6 +221,7 @@ type Service struct {
 	plans    planCache
 	router   routerCache
 	patterns sync.Map // shape's index -> *pattern
+	buffers  sync.Pool
 }
 
 // DefaultMaxRequest is the largest request body that is read into memory, in

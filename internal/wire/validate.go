@@ -15,12 +15,12 @@ import (
 const maxFaults = 10
 
 // markChecked marks the plans that have constraints in them, so that validation
-// passes over the others.
+// passes over the others. Types with a hook are the service's to check.
 func markChecked(plans map[planKey]*plan) {
 	for changed := true; changed; {
 		changed = false
 		for _, p := range plans {
-			if !p.checked && p.hasConstraints() {
+			if !p.checked && !p.hook && p.hasConstraints() {
 				p.checked, changed = true, true
 			}
 		}
@@ -29,7 +29,7 @@ func markChecked(plans map[planKey]*plan) {
 
 func (p *plan) hasConstraints() bool {
 	s := p.shape
-	if s.Limits != nil || s.Pattern != "" || len(s.Enum) > 0 || p.kind == Union && !p.hook {
+	if s.Limits != nil || s.Pattern != "" || len(s.Enum) > 0 || p.kind == Union {
 		return true
 	}
 	if p.elem != nil && p.elem.checked || p.key != nil && p.key.checked {
@@ -172,8 +172,7 @@ func (v *validator) value(f *field, path string, value reflect.Value) {
 	}
 }
 
-// union checks that exactly one member is set. A type with a hook has its own
-// words for that.
+// union checks that exactly one member is set.
 func (v *validator) union(f *field, path string, value reflect.Value) {
 	n := 0
 	for i := range f.fields {
@@ -181,7 +180,7 @@ func (v *validator) union(f *field, path string, value reflect.Value) {
 			n++
 		}
 	}
-	if n != 1 && !f.hook {
+	if n != 1 {
 		v.fault(show(f, value), path, "Member must have exactly one member set")
 	}
 	v.structure(f.plan, path, value)
@@ -211,31 +210,54 @@ func (v *validator) list(f *field, path string, value reflect.Value) {
 	}
 }
 
+// mapping checks the entries in any order, and only if there is a fault again in
+// the order in which messages have them.
 func (v *validator) mapping(f *field, path string, value reflect.Value) {
-	for _, key := range sortedKeys(value) {
-		if v.full() {
+	if !f.key.checked && !f.elem.checked {
+		return
+	}
+	had := len(v.faults)
+	key, e := reflect.New(value.Type().Key()).Elem(), reflect.New(value.Type().Elem()).Elem()
+	for it := value.MapRange(); it.Next() && len(v.faults) == had; {
+		key.SetIterKey(it)
+		e.SetIterValue(it)
+		v.entry(f, path, value, key, e)
+	}
+	if len(v.faults) == had {
+		return
+	}
+	v.faults = v.faults[:had]
+	for _, k := range sortedKeys(value) {
+		key.SetString(k)
+		e.Set(value.MapIndex(key))
+		if !v.entry(f, path, value, key, e) || v.full() {
 			return
 		}
-		if f.key.checked && !v.missingOnly {
-			if all := v.constraints(f.key.plan, reflect.ValueOf(key)); len(all) > 0 {
-				v.fault(show(f, value), path, "Map keys must satisfy constraint: ["+strings.Join(all, ", ")+"]")
-				return
-			}
-		}
-		if !f.elem.checked {
-			continue
-		}
-		e := mapValue(value, key)
-		if isScalar(f.elem.kind) || f.elem.kind == List {
-			if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
-				v.fault(show(f, value), path, "Map value must satisfy constraint: ["+strings.Join(all, ", ")+"]")
-				return
-			}
-		}
-		if !isScalar(f.elem.kind) {
-			v.value(&field{plan: unlimited(f.elem.plan), member: f.elem.member}, path+"."+key+".member", e)
+	}
+}
+
+// entry checks an entry of a map; false says that a fault of the map as a whole
+// has been told.
+func (v *validator) entry(f *field, path string, value, key, e reflect.Value) bool {
+	if f.key.checked && !v.missingOnly {
+		if all := v.constraints(f.key.plan, key); len(all) > 0 {
+			v.fault(show(f, value), path, "Map keys must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+			return false
 		}
 	}
+	if !f.elem.checked {
+		return true
+	}
+	if isScalar(f.elem.kind) || f.elem.kind == List {
+		if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
+			v.fault(show(f, value), path, "Map value must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+			return false
+		}
+	}
+	if !isScalar(f.elem.kind) {
+		v.value(&field{plan: unlimited(f.elem.plan), member: f.elem.member}, path+"."+key.String()+".member", e)
+	}
+	return true
 }
 
 // unlimited returns the plan without the list's own limits, which have been
