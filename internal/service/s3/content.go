@@ -183,20 +183,36 @@ func (s *Service) drop(tx *store.Tx, g garbageRow) error {
 // span is a range of bytes of an object.
 type span struct{ off, n int64 }
 
-// read opens a range of an object's bytes.
-func (s *Service) read(ctx context.Context, o *objectRow, dataKey []byte, at span) (io.ReadCloser, error) {
+// head reads the row that the reading of an object begins with: its bytes, or the
+// sizes of its parts. It is read in the transaction that found the object, as an
+// overwriting may delete it right after; nil if the object has no bytes.
+func head(tx *store.Tx, o *objectRow) (*contentRow, error) {
+	if o.Content == "" {
+		return nil, nil
+	}
+	part := 1
+	if o.Parts > 0 {
+		part = 0
+	}
+	row, err := contents.Get(tx, store.K(o.Content, part))
+	if err != nil {
+		return nil, fmt.Errorf("s3: content %s: %w", o.Content, err)
+	}
+	return row, nil
+}
+
+// read opens a range of an object's bytes. first is the object's head.
+func (s *Service) read(ctx context.Context, o *objectRow, first *contentRow, dataKey []byte, at span) (io.ReadCloser, error) {
 	if at.n == 0 {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	r := &reader{ctx: ctx, s: s, id: o.Content, key: dataKey, left: at.n}
 	if o.Parts == 0 {
-		r.runs = []run{{First: 1, Count: 1, Size: o.Size}}
-	} else {
 		var err error
-		if r.runs, err = s.partRuns(ctx, o.Content); err != nil {
-			return nil, err
-		}
+		r.part, err = s.openRow(ctx, first, dataKey, at.off)
+		return r, err
 	}
+	r.runs = first.Runs
 	if err := r.seek(at.off); err != nil {
 		return nil, err
 	}
@@ -204,19 +220,6 @@ func (s *Service) read(ctx context.Context, o *objectRow, dataKey []byte, at spa
 		return nil, err
 	}
 	return r, nil
-}
-
-// partRuns returns the sizes of a multipart object's parts.
-func (s *Service) partRuns(ctx context.Context, content string) (runs []run, err error) {
-	err = s.Store.View(ctx, func(tx *store.Tx) error {
-		row, err := contents.Get(tx, store.K(content, 0))
-		if err != nil {
-			return fmt.Errorf("s3: parts of content %s: %w", content, err)
-		}
-		runs = row.Runs
-		return nil
-	})
-	return runs, err
 }
 
 // reader reads the parts of a content one after the other.
@@ -307,22 +310,27 @@ func (s *Service) openPart(ctx context.Context, id string, part int32, dataKey [
 	if err != nil {
 		return nil, fmt.Errorf("s3: content %s part %d: %w", id, part, err)
 	}
+	return s.openRow(ctx, row, dataKey, skip)
+}
+
+// openRow opens the bytes of a row from an offset on.
+func (s *Service) openRow(ctx context.Context, row *contentRow, dataKey []byte, skip int64) (io.ReadCloser, error) {
 	key := partKey(dataKey, row.Salt)
 	if row.Blob == "" {
 		text, err := unwrap(key, row.Inline)
 		if err != nil {
-			return nil, fmt.Errorf("s3: content %s part %d: %w", id, part, err)
+			return nil, fmt.Errorf("s3: content %s part %d: %w", row.ID, row.Part, err)
 		}
 		return io.NopCloser(bytes.NewReader(text[skip:])), nil
 	}
 	r, err := s.Blobs.Open(ctx, row.Blob, blob.OpenOptions{Key: key})
 	if err != nil {
-		return nil, fmt.Errorf("s3: content %s part %d: %w", id, part, err)
+		return nil, fmt.Errorf("s3: content %s part %d: %w", row.ID, row.Part, err)
 	}
 	if skip > 0 {
 		if _, err := r.Seek(skip, io.SeekStart); err != nil {
 			r.Close()
-			return nil, fmt.Errorf("s3: content %s part %d: %w", id, part, err)
+			return nil, fmt.Errorf("s3: content %s part %d: %w", row.ID, row.Part, err)
 		}
 	}
 	return r, nil

@@ -50,23 +50,29 @@ func (c copySource) name(expected *string) objectName {
 }
 
 // findSource reads the source of a copy and checks the conditions on it.
-func (s *Service) findSource(ctx context.Context, src copySource, expected *string, cond readCondition, customer [3]*string) (*bucketRow, *objectRow, []byte, error) {
-	b, o, err := s.viewObject(ctx, src.name(expected))
+func (s *Service) findSource(ctx context.Context, src copySource, expected *string, cond readCondition, customer [3]*string) (*view, error) {
+	v := &view{}
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		if v.bucket, v.row, err = s.find(tx, src.name(expected)); err == nil {
+			v.head, err = head(tx, v.row)
+		}
+		return err
+	})
 	if awserr.Code(err) == "MethodNotAllowed" {
-		return nil, nil, nil, invalidRequest("The source of a copy request may not specifically refer to a delete marker by version id.")
+		return nil, invalidRequest("The source of a copy request may not specifically refer to a delete marker by version id.")
 	}
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	if err := cond.holds(o, s.now()); err != nil {
-		return nil, nil, nil, err
+	if err := cond.holds(v.row, s.now()); err != nil {
+		return nil, err
 	}
 	c, err := parseCustomerKey(customer[0], customer[1], customer[2])
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	key, err := s.open(ctx, o.Seal, c)
-	return b, o, key, err
+	v.dataKey, err = s.open(ctx, v.row.Seal, c)
+	return v, err
 }
 
 // CopyObject implements s3:GetObject followed by s3:PutObject. Objects encrypted
@@ -84,16 +90,17 @@ func (s *Service) CopyObject(ctx context.Context, sc auth.Scope, in *s3.CopyObje
 	if err != nil {
 		return nil, err
 	}
-	srcBucket, old, oldKey, err := s.findSource(ctx, src, in.ExpectedSourceBucketOwner,
+	from, err := s.findSource(ctx, src, in.ExpectedSourceBucketOwner,
 		readCondition{match: in.CopySourceIfMatch, noneMatch: in.CopySourceIfNoneMatch, modifiedSince: in.CopySourceIfModifiedSince, unmodified: in.CopySourceIfUnmodifiedSince, copying: true},
 		[3]*string{in.CopySourceSSECustomerAlgorithm, in.CopySourceSSECustomerKey, in.CopySourceSSECustomerKeyMD5})
 	if err != nil {
 		return nil, err
 	}
+	old := from.row
 	if old.Size > maxPut {
 		return nil, invalidRequest("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 	}
-	a, err := attributesOfCopy(in, old, b.ID == srcBucket.ID && src.version == nil)
+	a, err := attributesOfCopy(in, old, b.ID == from.bucket.ID && src.version == nil)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +115,11 @@ func (s *Service) CopyObject(ctx context.Context, sc auth.Scope, in *s3.CopyObje
 	if err != nil {
 		return nil, err
 	}
-	expiration, err := s.commitCopy(ctx, sc, in.Bucket, copying{src, old, oldKey, o, dataKey, alg}, cond)
+	expiration, err := s.commitCopy(ctx, sc, in.Bucket, copying{src, from, old, o, dataKey, alg}, cond)
 	if err != nil {
 		return nil, err
 	}
-	return copyOutput(o, srcBucket, old, expiration), nil
+	return copyOutput(o, from.bucket, old, expiration), nil
 }
 
 func copyOutput(o *objectRow, srcBucket *bucketRow, old *objectRow, expiration *string) *s3.CopyObjectOutput {
@@ -188,8 +195,8 @@ func copyAlgorithm(named *string, old *objectRow) (checksum.Algorithm, error) {
 // copying is a copy about to be made.
 type copying struct {
 	src     copySource
+	from    *view
 	old     *objectRow
-	oldKey  []byte
 	o       *objectRow
 	dataKey []byte
 	alg     checksum.Algorithm
@@ -214,7 +221,7 @@ func (s *Service) commitCopy(ctx context.Context, sc auth.Scope, bucket *string,
 		}
 		return nil, awserr.New(409, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource. Please try again.")
 	}
-	body, err := s.read(ctx, c.old, c.oldKey, span{0, c.old.Size})
+	body, err := s.read(ctx, c.old, c.from.head, c.from.dataKey, span{0, c.old.Size})
 	if err != nil {
 		return nil, err
 	}
@@ -260,12 +267,13 @@ func (s *Service) UploadPartCopy(ctx context.Context, sc auth.Scope, in *s3.Uplo
 	if err != nil {
 		return nil, err
 	}
-	srcBucket, old, oldKey, err := s.findSource(ctx, src, in.ExpectedSourceBucketOwner,
+	from, err := s.findSource(ctx, src, in.ExpectedSourceBucketOwner,
 		readCondition{match: in.CopySourceIfMatch, noneMatch: in.CopySourceIfNoneMatch, modifiedSince: in.CopySourceIfModifiedSince, unmodified: in.CopySourceIfUnmodifiedSince, copying: true},
 		[3]*string{in.CopySourceSSECustomerAlgorithm, in.CopySourceSSECustomerKey, in.CopySourceSSECustomerKeyMD5})
 	if err != nil {
 		return nil, err
 	}
+	old := from.row
 	at := span{0, old.Size}
 	if in.CopySourceRange != nil {
 		if at, err = parseCopyRange(*in.CopySourceRange, old.Size); err != nil {
@@ -275,7 +283,7 @@ func (s *Service) UploadPartCopy(ctx context.Context, sc auth.Scope, in *s3.Uplo
 	if at.n > maxPut {
 		return nil, invalidRequest("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 	}
-	body, err := s.read(ctx, old, oldKey, at)
+	body, err := s.read(ctx, old, from.head, from.dataKey, at)
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +297,7 @@ func (s *Service) UploadPartCopy(ctx context.Context, sc auth.Scope, in *s3.Uplo
 		return nil, err
 	}
 	v := u.sums(got.row.Sum)
-	out := &s3.UploadPartCopyOutput{CopySourceVersionId: versionShown(srcBucket, old), CopyPartResult: &s3.CopyPartResult{
+	out := &s3.UploadPartCopyOutput{CopySourceVersionId: versionShown(from.bucket, old), CopyPartResult: &s3.CopyPartResult{
 		ETag: wire.Ptr(quote(hex.EncodeToString(got.row.MD5))), LastModified: &got.row.Modified,
 		ChecksumCRC32: v[0], ChecksumCRC32C: v[1], ChecksumCRC64NVME: v[2], ChecksumSHA1: v[3], ChecksumSHA256: v[4],
 		ChecksumSHA512: v[5], ChecksumMD5: v[6], ChecksumXXHASH64: v[7], ChecksumXXHASH3: v[8], ChecksumXXHASH128: v[9],

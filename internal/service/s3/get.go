@@ -46,7 +46,7 @@ func (s *Service) GetObject(ctx context.Context, sc auth.Scope, in *s3.GetObject
 	c := v.sums
 	out.ChecksumCRC32, out.ChecksumCRC32C, out.ChecksumCRC64NVME, out.ChecksumSHA1, out.ChecksumSHA256 = c[0], c[1], c[2], c[3], c[4]
 	out.ChecksumSHA512, out.ChecksumMD5, out.ChecksumXXHASH64, out.ChecksumXXHASH3, out.ChecksumXXHASH128 = c[5], c[6], c[7], c[8], c[9]
-	out.Body, err = s.read(ctx, o, v.dataKey, v.at)
+	out.Body, err = s.read(ctx, o, v.head, v.dataKey, v.at)
 	return out, err
 }
 
@@ -114,6 +114,7 @@ type readRequest struct {
 type view struct {
 	bucket       *bucketRow
 	row          *objectRow
+	head         *contentRow // see head
 	dataKey      []byte
 	at           span
 	contentRange *string
@@ -130,7 +131,10 @@ func (s *Service) look(ctx context.Context, q readRequest) (*view, error) {
 		if v.bucket, v.row, err = s.find(tx, q.name); err != nil {
 			return err
 		}
-		v.expiration, err = s.expiration(tx, v.bucket, v.row)
+		if v.expiration, err = s.expiration(tx, v.bucket, v.row); err != nil {
+			return err
+		}
+		v.head, err = head(tx, v.row)
 		return err
 	})
 	if err != nil {
@@ -187,9 +191,9 @@ func (s *Service) lookPart(ctx context.Context, v *view, number int32, withSums 
 		}
 		return nil
 	}
-	runs, err := s.partRuns(ctx, v.row.Content)
-	if err != nil {
-		return err
+	var runs []run
+	if v.head != nil {
+		runs = v.head.Runs
 	}
 	v.parts = &v.row.Parts
 	off := int64(0)
