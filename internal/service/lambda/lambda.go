@@ -111,6 +111,7 @@ func hostOf(endpoint string) string {
 
 // runRecord writes functions' logs.
 func (s *Service) runRecord(ctx context.Context) (string, error) {
+	s.follow(ctx)
 	n, err := s.ship(ctx)
 	return plural(n, "log event"), err
 }

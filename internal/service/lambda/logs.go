@@ -58,13 +58,19 @@ func (b *logbook) stream(t *target, name string, _ key) *logStream {
 		quiet: c.Log.System == "WARN"}
 }
 
-func (l *logStream) write(at time.Time, text string) {
-	l.mu.Lock()
-	if l.bytes < maxPending {
-		l.pending = append(l.pending, logEvent{at, text})
-		l.bytes += len(text) + perEvent
+func (l *logStream) write(events ...logEvent) {
+	if len(events) == 0 {
+		return
 	}
-	first := len(l.pending) == 1
+	l.mu.Lock()
+	first := len(l.pending) == 0
+	for _, e := range events {
+		if l.bytes >= maxPending {
+			break
+		}
+		l.pending = append(l.pending, e)
+		l.bytes += len(e.text) + perEvent
+	}
 	l.mu.Unlock()
 	if first {
 		l.book.mu.Lock()
@@ -73,18 +79,36 @@ func (l *logStream) write(at time.Time, text string) {
 	}
 }
 
-// transcript is one invocation's part of a log; it also keeps it for LogResult.
+// transcript is one invocation's part of a log. It goes to the stream as a whole,
+// or piece by piece while a long one runs; it also keeps the end for LogResult.
 type transcript struct {
 	stream *logStream
 	keep   bool
 	text   []byte
+
+	mu     sync.Mutex
+	events []logEvent
 }
 
 func (r *transcript) line(text string, at time.Time) {
-	r.stream.write(at, text)
-	if r.keep {
-		r.text = append(r.text, text...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, logEvent{at, text})
+	if !r.keep {
+		return
 	}
+	if r.text = append(r.text, text...); len(r.text) > 4*tailSize {
+		r.text = append(r.text[:0], r.text[len(r.text)-tailSize:]...)
+	}
+}
+
+// flush hands on what there is.
+func (r *transcript) flush() {
+	r.mu.Lock()
+	events := r.events
+	r.events = nil
+	r.mu.Unlock()
+	r.stream.write(events...)
 }
 
 // tail is the last 4 KB.
@@ -109,7 +133,7 @@ func (l *logStream) platform(at time.Time, kind string, record any, text string,
 	}
 }
 
-func (l *logStream) plain(text string, at time.Time) { l.write(at, text) }
+func (l *logStream) plain(text string, at time.Time) { l.write(logEvent{at, text}) }
 
 func (l *logStream) initStart(t *target, at time.Time) {
 	name, version := runtimeARN(t.ref.Region, t.version.Config.Runtime), runtimeVersion(t.version.Config.Runtime)
@@ -182,25 +206,61 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
 }
 
-// drain reads what a sandbox has written since the last time. Everything written
-// before the call is there.
+// drain reads what a sandbox has written since the last time, at the end of its
+// initialisation or of an invocation. Everything written before the call is there.
 func (s *Service) drain(ctx context.Context, sb *sandbox, to *transcript) {
 	line := sb.stream.plain
 	if to != nil {
 		line = to.line
 	}
-	at := s.Clock.Now()
+	sb.reading.Lock()
+	defer sb.reading.Unlock()
+	sb.record = nil
+	at := s.read(ctx, sb, line)
+	if len(sb.partial) > 0 { // what a function leaves without a line's end ends with it
+		if text := unframe(string(sb.partial) + "\n"); text != "" {
+			line(text, at)
+		}
+		sb.partial = nil
+	}
+}
+
+// read reads whole lines; sb.reading is held. It returns the time of the last.
+func (s *Service) read(ctx context.Context, sb *sandbox, line func(string, time.Time)) (at time.Time) {
+	at = s.Clock.Now()
 	err := s.Engine.Logs(ctx, sb.id, engine.LogQuery{From: sb.cursor}, func(f engine.Frame) error {
 		sb.cursor, at = f.Next, f.Time
 		sb.partial = split(append(sb.partial, f.Data...), func(text string) { line(text, f.Time) })
 		return nil
 	})
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.Log.Warn("a sandbox's log cannot be read", "sandbox", sb.id, "err", err)
 	}
-	if len(sb.partial) > 0 { // what a function leaves without a line's end ends with it
-		line(unframe(string(sb.partial)+"\n"), at)
-		sb.partial = nil
+	return at
+}
+
+// longRun is how long an invocation has run when its log is no longer kept back
+// until its end.
+const longRun = 500 * time.Millisecond
+
+// follow hands on what long invocations have written so far.
+func (s *Service) follow(ctx context.Context) {
+	now := s.Clock.Now()
+	s.fleet.mu.Lock()
+	var all []*sandbox
+	for _, sb := range s.fleet.all {
+		if sb.busy.Load() {
+			all = append(all, sb)
+		}
+	}
+	s.fleet.mu.Unlock()
+	for _, sb := range all {
+		sb.reading.Lock()
+		if r := sb.record; r != nil && now.Sub(sb.recorded) > longRun {
+			s.read(ctx, sb, r.line)
+			r.flush()
+		}
+		sb.reading.Unlock()
 	}
 }
 

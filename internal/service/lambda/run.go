@@ -212,6 +212,9 @@ func (r *runOf) deliver(ctx context.Context) *result {
 func (r *runOf) start() {
 	r.began = r.s.Clock.Now()
 	r.record = r.sb.stream.begin(r.t, r.e, r.began)
+	r.sb.reading.Lock()
+	r.sb.record, r.sb.recorded = r.record, r.began
+	r.sb.reading.Unlock()
 }
 
 // describeExit writes an exit as Lambda does.
@@ -248,18 +251,21 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 		sb.settled = make(chan struct{})
 		settled := sb.settled
 		s.fleet.give(sb, r.done)
-		if s.children.Start("settle/"+r.e.requestID+"/"+string(sb.id), func(ctx context.Context) error {
-			defer close(settled)
-			r.finish(context.WithoutCancel(ctx), res)
+		finish := func(ctx context.Context) {
+			s.drain(ctx, sb, r.record)
+			close(settled) // the next invocation need not wait for the rest
+			r.finish(ctx, res)
 			s.wake(loopFleet)
+		}
+		if !s.children.Start("settle/"+r.e.requestID+"/"+string(sb.id), func(ctx context.Context) error {
+			finish(context.WithoutCancel(ctx))
 			return nil
 		}) {
-			return res
+			finish(ctx) // the server stops
 		}
-		defer close(settled) // the server stops
-		r.finish(ctx, res)
 		return res
 	}
+	s.drain(ctx, sb, r.record)
 	r.finish(ctx, res)
 	if r.tail {
 		res.log = r.record.tail()
@@ -274,10 +280,9 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 	return res
 }
 
-// finish reads what the function wrote, and writes the end of the record.
+// finish writes the end of the record, and the bill.
 func (r *runOf) finish(ctx context.Context, res *result) {
 	s, sb := r.s, r.sb
-	s.drain(ctx, sb, r.record)
 	duration := r.done.Sub(r.began)
 	b := bill{Requests: 1, Memory: r.t.version.Config.Memory, Duration: duration, Peak: s.peak(ctx, sb)}
 	if !sb.initTold {
@@ -294,6 +299,7 @@ func (r *runOf) finish(ctx context.Context, res *result) {
 		r.record.line(fmt.Sprintf("RequestId: %s Error: %s\n%s\n", r.e.requestID, describeExit(sb.exit), "Runtime.ExitError"), r.done)
 	}
 	r.record.end(r.t, r.e, r.done, b, res)
+	r.record.flush()
 	s.charge(r.t, b)
 }
 
@@ -302,15 +308,31 @@ func billed(d time.Duration) time.Duration {
 	return time.Duration(math.Ceil(float64(d)/float64(time.Millisecond))) * time.Millisecond
 }
 
+// peakLife is how long a reading of a sandbox's memory is good, so that a function
+// that is called all the time does not pay for one each time.
+const peakLife = 20 * time.Millisecond
+
 // peak is the most memory that a sandbox has used, in MB.
 func (s *Service) peak(ctx context.Context, sb *sandbox) int64 {
-	bytes := int64(0)
+	const mb = 1 << 20
 	if isClosed(sb.exited) {
-		bytes = sb.exit.Memory
-	} else if st, err := s.Engine.Stats(ctx, sb.id); err == nil {
-		bytes = max(st.MemoryPeak, st.Memory)
+		return (sb.exit.Memory + mb - 1) / mb
 	}
-	return (bytes + 1<<20 - 1) >> 20
+	now := s.Clock.Now()
+	sb.reading.Lock()
+	have, fresh := sb.peak, now.Sub(sb.peakAt) < peakLife
+	sb.reading.Unlock()
+	if fresh {
+		return have
+	}
+	st, err := s.Engine.Stats(ctx, sb.id)
+	if err != nil {
+		return have
+	}
+	sb.reading.Lock()
+	defer sb.reading.Unlock()
+	sb.peak, sb.peakAt = (max(st.MemoryPeak, st.Memory)+mb-1)/mb, now
+	return sb.peak
 }
 
 // signalName is a signal in the words of Go's os.ProcessState, which Lambda uses.

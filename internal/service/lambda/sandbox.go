@@ -62,8 +62,14 @@ type sandbox struct {
 	freezing sync.Mutex // guards frozen and the engine's calls that change it
 	frozen   bool
 
-	cursor  engine.Cursor // in the engine's logs
-	partial []byte        // a line that is not whole yet
+	reading  sync.Mutex
+	cursor   engine.Cursor // in the engine's logs
+	partial  []byte        // a line that is not whole yet
+	record   *transcript   // of the invocation that runs
+	recorded time.Time     // when that began
+
+	peak   int64 // MB used at most
+	peakAt time.Time
 }
 
 // closedChan is a channel that is closed.
@@ -168,28 +174,37 @@ func environ(env map[string]string) []string {
 }
 
 // create makes a sandbox and what it finds on its network, and starts its program.
-func (s *Service) create(ctx context.Context, spec engine.Spec) (*sandbox, error) {
+func (s *Service) create(ctx context.Context, spec engine.Spec, managed bool) (*sandbox, error) {
 	id, err := s.Engine.Create(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("lambda: create sandbox: %w", err)
 	}
 	sb := &sandbox{id: id, account: spec.Account, api: runtime.NewEndpoint(s.Clock.Now), exited: make(chan struct{}),
 		settled: closedChan(), started: s.Clock.Now()}
-	if err := s.connect(ctx, sb); err == nil {
-		err = s.Engine.Start(ctx, id)
-		if err == nil {
-			s.children.Start("wait/"+string(id), func(ctx context.Context) error { return s.watch(ctx, sb) })
-			return sb, nil
-		}
-		_ = s.Engine.Remove(ctx, id)
-		return nil, fmt.Errorf("lambda: start sandbox: %w", err)
+	steps := []func(context.Context, *sandbox) error{s.connect, s.surround, s.start}
+	if managed {
+		// An interpreter takes longer to come to the function's code than the second
+		// half of the network takes.
+		steps[1], steps[2] = steps[2], steps[1]
 	}
-	_ = s.Engine.Remove(ctx, id)
-	return nil, fmt.Errorf("lambda: connect sandbox: %w", err)
+	for _, step := range steps {
+		if err := step(ctx, sb); err != nil {
+			_ = s.Engine.Remove(ctx, id)
+			return nil, fmt.Errorf("lambda: start sandbox: %w", err)
+		}
+	}
+	return sb, nil
 }
 
-// connect opens what a function finds on its network: the Runtime API, Skerry
-// under its own name and under AWS's, and the resolver that knows these.
+func (s *Service) start(ctx context.Context, sb *sandbox) error {
+	if err := s.Engine.Start(ctx, sb.id); err != nil {
+		return err
+	}
+	s.children.Start("wait/"+string(sb.id), func(ctx context.Context) error { return s.watch(ctx, sb) })
+	return nil
+}
+
+// connect opens the Runtime API inside.
 func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 	l, err := s.Engine.Listen(ctx, sb.id, "tcp4", runtimeAPI)
 	if err != nil {
@@ -200,11 +215,14 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 		s.api.Serve(l, sb.api)
 		return nil
 	})
+	return nil
+}
+
+// surround opens what else a function finds on its network: Skerry under its own
+// name and under AWS's, and the resolver that knows these.
+func (s *Service) surround(ctx context.Context, sb *sandbox) error {
 	if s.Serve != nil {
-		from := &net.TCPAddr{IP: net.IPv4(169, 254, 100, 1)}
-		if st, err := s.Engine.Inspect(ctx, sb.id); err == nil && st.Address.IsValid() {
-			from.IP = st.Address.AsSlice()
-		}
+		from := sync.OnceValue(func() net.Addr { return s.addressOf(ctx, sb) })
 		for _, address := range []string{resolverAddress + ":443", s.insideAddress()} {
 			l, err := s.Engine.Listen(ctx, sb.id, "tcp4", address)
 			if err != nil {
@@ -225,12 +243,21 @@ func (s *Service) connect(ctx context.Context, sb *sandbox) error {
 	return nil
 }
 
+// addressOf is a sandbox's address, as those see it whom it calls.
+func (s *Service) addressOf(ctx context.Context, sb *sandbox) net.Addr {
+	st, err := s.Engine.Inspect(context.WithoutCancel(ctx), sb.id)
+	if err != nil || !st.Address.IsValid() {
+		return &net.TCPAddr{IP: net.IPv4(169, 254, 100, 1)}
+	}
+	return &net.TCPAddr{IP: st.Address.AsSlice()}
+}
+
 // walled is a listener inside of a sandbox. To whoever serves it, its clients come
 // from the sandbox's address: what is loopback inside is not this machine's, and
 // must not be trusted as such.
 type walled struct {
 	net.Listener
-	from net.Addr
+	from func() net.Addr
 }
 
 // Accept implements net.Listener.
@@ -239,7 +266,7 @@ func (l walled) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return walledConn{c, l.from}, nil
+	return walledConn{c, l.from()}, nil
 }
 
 type walledConn struct {
