@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"skerry/internal/blob"
@@ -95,6 +96,46 @@ func TestReserve(t *testing.T) {
 	s := open(t, t.TempDir(), blob.Options{Reserve: 1 << 60})
 	if _, err := s.Create(t.Context(), blob.CreateOptions{}); !errors.Is(err, blob.ErrNoSpace) {
 		t.Errorf("create: %v", err)
+	}
+}
+
+// TestFullDisk: what does not fit is told and leaves nothing behind.
+func TestFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounts a small tmpfs, which needs root")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("mount: %v", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := open(t, disk, blob.Options{Reserve: -1})
+	write := func(n int) error {
+		w, err := s.Create(t.Context(), blob.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		defer w.Abort()
+		if _, err := w.Write(make([]byte, n)); err != nil {
+			return err
+		}
+		_, err = w.Commit()
+		return err
+	}
+	for range 3 {
+		if err := write(5 << 20); !errors.Is(err, blob.ErrNoSpace) {
+			t.Errorf("5 MiB on 4 MiB: %v", err)
+		}
+		if err := write(3 << 20); err != nil {
+			t.Errorf("3 MiB on 4 MiB: %v", err)
+		}
+		if err := s.Clear(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

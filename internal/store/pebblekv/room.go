@@ -32,6 +32,10 @@ type room struct {
 	closing atomic.Bool
 	blocked atomic.Int32 // writes that wait
 	changed func()       // called when a write begins to wait
+	good    struct {     // the disk need not be asked again
+		until atomic.Int64 // time, in nanoseconds
+		bytes atomic.Int64 // to be written
+	}
 
 	mu struct {
 		sync.Mutex
@@ -44,6 +48,8 @@ const (
 	defaultReserve = 32 << 20
 	ballastName    = "BALLAST"
 	pause          = 50 * time.Millisecond // between tries of a write
+	goodTime       = 10 * time.Millisecond
+	goodBytes      = 1 << 20
 )
 
 // check answers ErrNoSpace if the disk has no room for n more bytes, and puts the
@@ -52,6 +58,10 @@ func (r *room) check(n int) error {
 	if r.blocked.Load() > 0 {
 		return kv.ErrNoSpace
 	}
+	now := time.Now()
+	if now.UnixNano() < r.good.until.Load() && r.good.bytes.Add(-int64(n)) > 0 {
+		return nil
+	}
 	use, err := r.FS.GetDiskUsage(r.dir)
 	if err != nil { // the file system cannot tell
 		return nil
@@ -59,6 +69,8 @@ func (r *room) check(n int) error {
 	if use.AvailBytes < r.reserve+uint64(n) {
 		return fmt.Errorf("%w: %d MiB are free, %d MiB are kept in reserve", kv.ErrNoSpace, use.AvailBytes>>20, r.reserve>>20)
 	}
+	r.good.bytes.Store(goodBytes)
+	r.good.until.Store(now.Add(goodTime).UnixNano())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.mu.ballast && use.AvailBytes > 2*r.reserve {
