@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/enginetest"
 )
 
@@ -57,3 +58,11 @@ func open(t testing.TB, change ...func(*Config)) *Driver {
 }
 
 func TestContract(t *testing.T) { enginetest.Run(t, open(t)) }
+
+// The other version of control groups, with what of it this machine has.
+func TestContractV2(t *testing.T) {
+	if m, err := cgroup.FindMounts("/proc/self/mountinfo"); err != nil || m.V2 == "" {
+		t.Skipf("no cgroup version 2 is mounted: %v", err)
+	}
+	enginetest.Run(t, open(t, func(c *Config) { c.Cgroups = 2 }))
+}

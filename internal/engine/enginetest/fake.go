@@ -127,7 +127,8 @@ func (f *Fake) until(ctx context.Context, ok func() bool) error {
 
 // Info says that everything but images works.
 func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
-	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true}, nil
+	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true,
+		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
 }
 
 // EnsureImage is not supported.

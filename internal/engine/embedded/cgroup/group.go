@@ -32,29 +32,93 @@ const Period = 100 * time.Millisecond
 
 // Group is one container's.
 type Group struct {
-	tree *Tree
-	name string
+	tree   *Tree
+	name   string
+	limits Limits
+	kills  int64 // OOMKills of its earlier users
 }
 
-// Create makes a group with limits.
-func (t *Tree) Create(name string, l Limits) (*Group, error) {
-	g := &Group{t, name}
+// maxSpare is how many used groups are kept, and maxCharge how much memory, in
+// bytes, may still be charged to one: files that its processes were the first to
+// read. One with more is not used again, as its next user would seem to use it.
+const (
+	maxSpare  = 64
+	maxCharge = 1 << 20
+)
+
+// Create makes a group with limits, or takes a used one: in version 1 a
+// group is five folders, which to make and remove costs more than all else of a
+// container's start.
+func (t *Tree) Create(l Limits) (*Group, error) {
+	t.mu.Lock()
+	if n := len(t.spare); n > 0 {
+		g := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		t.mu.Unlock()
+		if err := g.Set(l); err != nil {
+			return nil, errors.Join(err, g.Remove())
+		}
+		return g, nil
+	}
+	t.next++
+	g := &Group{tree: t, name: "c" + strconv.Itoa(t.next)}
+	t.mu.Unlock()
 	for i, fd := range g.dirs() {
-		if err := unix.Mkdirat(fd, name, 0o755); err != nil {
+		if err := unix.Mkdirat(fd, g.name, 0o755); err != nil {
 			for _, made := range g.dirs()[:i] {
-				_ = unix.Unlinkat(made, name, unix.AT_REMOVEDIR)
+				_ = unix.Unlinkat(made, g.name, unix.AT_REMOVEDIR)
 			}
-			return nil, fmt.Errorf("cgroup: make %s: %w", name, err)
+			return nil, fmt.Errorf("cgroup: make %s: %w", g.name, err)
 		}
 	}
 	var err error
 	if t.Version == 2 && t.Controllers["memory"] {
 		err = g.write("memory", "memory.oom.group", "1")
 	}
-	if err := errors.Join(err, g.set(Limits{}, l)); err != nil {
+	if err := errors.Join(err, g.Set(l)); err != nil {
 		return nil, errors.Join(err, g.Remove())
 	}
 	return g, nil
+}
+
+// Release gives a group back whose processes have ended: for another user, or
+// to be removed.
+func (t *Tree) Release(g *Group) error {
+	t.mu.Lock()
+	full := len(t.spare) >= maxSpare
+	t.mu.Unlock()
+	if t.Version == 2 || full || g.reset() != nil {
+		return g.Remove()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.spare = append(t.spare, g)
+	return nil
+}
+
+// reset makes the counters of version 1 begin anew; an error means that the
+// group cannot be used again.
+func (g *Group) reset() error {
+	for _, h := range g.tree.v1 {
+		if s, err := g.read(h.first, "cgroup.procs"); err != nil || s != "" {
+			return fmt.Errorf("cgroup: %s still has processes %q: %w", g.name, s, err)
+		}
+	}
+	if g.number("memory", "memory.usage_in_bytes") > maxCharge {
+		return fmt.Errorf("cgroup: %s is still charged with memory", g.name)
+	}
+	g.kills += g.OOMKills()
+	var errs []error
+	if g.tree.Controllers["freezer"] {
+		errs = append(errs, g.Freeze(false)) // it may have been frozen as its last process ended
+	}
+	if g.tree.Controllers["memory"] {
+		errs = append(errs, g.write("memory", "memory.max_usage_in_bytes", "0"))
+	}
+	if g.tree.Controllers["cpuacct"] {
+		errs = append(errs, g.write("cpuacct", "cpuacct.usage", "0"))
+	}
+	return errors.Join(errs...)
 }
 
 func (g *Group) dirs() []int {
@@ -123,12 +187,12 @@ func (g *Group) field(controller, file, name string) int64 {
 	return 0
 }
 
-// Set changes the limits from what they were. A limit that the machine cannot
-// keep is an error (errors.ErrUnsupported), a zero one is not.
-func (g *Group) Set(was, l Limits) error { return g.set(was, l) }
-
-func (g *Group) set(was, l Limits) error {
+// Set changes the limits. One that the machine cannot keep is an error
+// (errors.ErrUnsupported), none is not.
+func (g *Group) Set(l Limits) error {
 	var errs []error
+	was := g.limits
+	g.limits = l
 	if l.Memory != was.Memory {
 		errs = append(errs, g.setMemory(l.Memory))
 	}
@@ -345,12 +409,16 @@ func (g *Group) OOMKills() int64 {
 	if g.tree.Version == 2 {
 		return g.field("memory", "memory.events", "oom_kill")
 	}
-	return g.field("memory", "memory.oom_control", "oom_kill")
+	return g.field("memory", "memory.oom_control", "oom_kill") - g.kills
 }
 
 // Stats reads the counters.
 func (g *Group) Stats() Stats {
 	s := Stats{OOMKills: g.OOMKills(), Pids: g.number("pids", "pids.current")}
+	if !g.tree.Controllers["pids"] {
+		procs, _ := g.read("freezer", "cgroup.procs")
+		s.Pids = int64(len(strings.Fields(procs)))
+	}
 	if g.tree.Version == 2 {
 		s.Memory = g.number("memory", "memory.current") - g.field("memory", "memory.stat", "inactive_file")
 		s.Peak = g.number("memory", "memory.peak")

@@ -88,7 +88,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestFreezeAndKill(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) {
-			g, err := tree(t, version).Create("one", Limits{})
+			g, err := tree(t, version).Create(Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func TestUnsupportedLimit(t *testing.T) {
 	if tr.Controllers["memory"] {
 		t.Skip("this machine's version 2 has the memory controller")
 	}
-	if _, err := tr.Create("one", Limits{Memory: 1 << 20}); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := tr.Create(Limits{Memory: 1 << 20}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatalf("a limit that nobody keeps: %v", err)
 	}
 	if names, err := tr.Names(); err != nil || len(names) > 0 {
@@ -182,21 +182,59 @@ func TestFiles(t *testing.T) {
 			}
 		}
 		g := tr.Group("g")
-		if err := g.Set(Limits{}, limits); err != nil {
+		if err := g.Set(limits); err != nil {
 			t.Fatal(err)
 		}
 		check(0)
-		if err := g.Set(limits, Limits{}); err != nil {
+		if err := g.Set(Limits{}); err != nil {
 			t.Fatal(err)
 		}
 		check(1)
 	}
 }
 
+// A used group begins anew: no process, no count, the limits of its new user.
+func TestUsedAgain(t *testing.T) {
+	tr := tree(t, 1)
+	a, err := tr.Create(Limits{Memory: 64 << 20, Pids: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := child(t, a, "i=0; while test $i -lt 100000; do i=$((i+1)); done")
+	if err := tr.Release(tr.Group(a.name)); err == nil && len(tr.spare) > 0 {
+		t.Fatal("a group with a process was taken back")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if s := a.Stats(); s.CPU == 0 || s.Peak == 0 {
+		t.Errorf("counted nothing: %+v", s)
+	}
+	if err := tr.Release(a); err != nil {
+		t.Fatal(err)
+	}
+	b, err := tr.Create(Limits{Memory: 32 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b != a {
+		t.Skip("more was charged to it than a used group may have")
+	}
+	if s := b.Stats(); s.CPU != 0 || s.Peak > maxCharge {
+		t.Errorf("begins with %+v", s)
+	}
+	if m, p := b.number("memory", "memory.limit_in_bytes"), b.number("pids", "pids.max"); m != 32<<20 || p != 0 {
+		t.Errorf("limits %d, %d", m, p)
+	}
+	if err := b.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
 func BenchmarkFreezeThaw(b *testing.B) {
 	for _, version := range []int{1, 2} {
 		b.Run(fmt.Sprintf("v%d", version), func(b *testing.B) {
-			g, err := tree(b, version).Create("one", Limits{})
+			g, err := tree(b, version).Create(Limits{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -223,7 +261,7 @@ func BenchmarkFreezeThaw(b *testing.B) {
 func BenchmarkCreate(b *testing.B) {
 	tr := tree(b, 0)
 	for range b.N {
-		g, err := tr.Create("one", Limits{Memory: 128 << 20, CPU: 0.5, Pids: 1024})
+		g, err := tr.Create(Limits{Memory: 128 << 20, CPU: 0.5, Pids: 1024})
 		if err != nil {
 			b.Fatal(err)
 		}

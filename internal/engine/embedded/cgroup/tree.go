@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +73,10 @@ type Tree struct {
 	devices     string         // the shared group of the devices controller, v1
 	v2          int            // descriptor of the engine's folder
 	path        string         // of it
+
+	mu    sync.Mutex
+	spare []*Group // used groups of version 1, empty, with their last limits
+	next  int      // number of the next new group
 }
 
 // hierarchy is a folder of the engine in one mount of version 1.
@@ -246,6 +251,12 @@ func (t *Tree) Group(name string) *Group { return &Group{tree: t, name: name} }
 // Close removes the engine's own group, which must be empty.
 func (t *Tree) Close() error {
 	var errs []error
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, g := range t.spare {
+		errs = append(errs, g.Remove())
+	}
+	t.spare = nil
 	for _, dir := range append(t.folders(), t.devices) {
 		if dir == "" {
 			continue

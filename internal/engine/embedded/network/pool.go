@@ -5,7 +5,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 
@@ -200,10 +199,11 @@ func (p *Pool) fill(s *Slot) error {
 
 // Give returns a slot whose processes have all ended. clean says that nothing
 // in its network can have been changed, so that it may serve its account again.
+//
+// What the router remembers of its connections is left to time out: it is the
+// account's own, a new connection takes an old one's place, and to look for it
+// the kernel goes through the machine's whole table, 10 ms each time.
 func (p *Pool) Give(s *Slot, clean bool) {
-	if clean && s.mode == NAT {
-		clean = p.flush(s) == nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !clean || p.closed {
@@ -238,27 +238,6 @@ func (p *Pool) forget(s *Slot) {
 			return
 		}
 	}
-}
-
-// flush ends the connections that the router remembers of a slot.
-func (p *Pool) flush(s *Slot) error {
-	r, err := p.Router()
-	if err != nil {
-		return err
-	}
-	h, err := netlink.NewHandleAt(netns.NsHandle(r.fd), unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	defer h.Close()
-	f := &netlink.ConntrackFilter{}
-	if err := f.AddIP(netlink.ConntrackOrigSrcIP, net.IP(s.Address.AsSlice())); err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
-		return fmt.Errorf("network: forget connections: %w", err)
-	}
-	return nil
 }
 
 // Router returns the router, which it makes at the first call that succeeds.

@@ -179,7 +179,7 @@ func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
 		limits.Pids = 0 // the default gives way, a limit asked for does not
 		c.limits.Pids = 0
 	}
-	if c.group, err = s.tree.Create(string(c.id), groupLimits(limits)); err != nil {
+	if c.group, err = s.tree.Create(groupLimits(limits)); err != nil {
 		return unsupported(err)
 	}
 	p := c.ready
@@ -266,7 +266,7 @@ func (s *supervisor) update(c *container, l engine.Limits) error {
 		return fmt.Errorf("engine: update %s, which has exited: %w", c.id, engine.ErrState)
 	}
 	l = withDefaults(l)
-	if err := c.group.Set(groupLimits(c.limits), groupLimits(l)); err != nil {
+	if err := c.group.Set(groupLimits(l)); err != nil {
 		return fmt.Errorf("engine: update %s: %w", c.id, unsupported(err))
 	}
 	c.limits = l
@@ -348,7 +348,7 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 	close(c.exited)
 	if group := c.group; group != nil {
 		s.janitor.Go(func() {
-			if err := group.Remove(); err != nil {
+			if err := s.tree.Release(group); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 		})

@@ -112,14 +112,17 @@ func (s *supervisor) childTable(t *spawn.Table, c *container) error {
 	return nil
 }
 
-// addRoot makes the root of the container its root, and leaves the room's.
+// addRoot makes the root of the container its root. The room's, an empty
+// folder, goes under /dev/mqueue, where a mount then covers it for good: to
+// unmount it would be to wait for a grace period of the kernel, a millisecond
+// and on a busy machine ten.
 func addRoot(t *spawn.Table, root int) {
-	anchor, dot := t.String(rootfs.Anchor), t.String(".")
+	anchor := t.String(rootfs.Anchor)
 	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	t.Add("enter root", unix.SYS_CHDIR, anchor)
-	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, dot, dot)
-	t.Add("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+"/dev/mqueue"))
 	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
+	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String("/dev/mqueue"), t.String("mqueue"),
+		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.String(""))
 }
 
 // addMounts mounts what is made of the container's own namespaces, then what
@@ -134,7 +137,6 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 	mount("sysfs", "/sys", own|unix.MS_RDONLY, "")
 	tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.slot.Base+5)
 	mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, tty)
-	mount("mqueue", "/dev/mqueue", own, "")
 	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=64m,uid=%d,gid=%d", c.slot.Base, c.slot.Base))
 	empty := t.String("")
 	for _, m := range c.ready.mounts {

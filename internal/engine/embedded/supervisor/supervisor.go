@@ -271,7 +271,10 @@ func (s *supervisor) end(forget bool) {
 	s.janitor.Wait()
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
-		err = errors.Join(err, os.RemoveAll(s.cfg.Run), os.RemoveAll(s.logs()))
+		err = errors.Join(err, os.RemoveAll(s.logs()))
+	}
+	if records, e := os.ReadDir(s.runs()); forget || e == nil && len(records) == 0 {
+		err = errors.Join(err, os.RemoveAll(s.cfg.Run))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
