@@ -75,14 +75,15 @@ func (c *Cloud) build() error {
 		p.s3.Service(),
 	}
 	p.gateway, err = gateway.New(gateway.Config{
-		Services:  p.services,
-		Directory: who,
-		Used:      p.iam.Used,
-		Region:    c.config.Region,
-		CORS:      p.s3,
-		TestKeys:  func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
-		Clock:     when,
-		Log:       log,
+		Services:     p.services,
+		Directory:    who,
+		Used:         p.iam.Used,
+		EncodeDenial: p.sts.EncodeDenial,
+		Region:       c.config.Region,
+		CORS:         p.s3,
+		TestKeys:     func(key string) bool { return c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) },
+		Clock:        when,
+		Log:          log,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -28,7 +29,7 @@ func (g *Gateway) authorise(ctx context.Context, sc auth.Scope, req request) (pe
 		d := auth.Evaluate(auth.Evaluation{Scope: sc, Access: need, Policies: policies})
 		g.logDecision(ctx, sc, need, d)
 		if !d.Allowed() {
-			return permit{}, denied(req, sc, need, d)
+			return permit{}, g.explained(ctx, sc, need, d, denied(req, sc, need, d))
 		}
 	}
 	return permit{sc, req}, nil
@@ -76,6 +77,24 @@ func denied(req request, sc auth.Scope, need auth.Access, d auth.Decision) error
 	return accessDenied(req, text+" "+d.Reason(need.Action))
 }
 
+// explained adds the encoded message to a refusal of EC2. Page:
+// "DecodeAuthorizationMessage".
+func (g *Gateway) explained(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision, refusal error) error {
+	e, ok := errors.AsType[*awserr.Error](refusal)
+	if !ok || e.Code != unauthorizedOperation || g.encode == nil {
+		return refusal
+	}
+	text, err := g.encode(ctx, sc, need, d)
+	if err != nil {
+		return err
+	}
+	e.Message += " Encoded authorization failure message: " + text
+	return e
+}
+
+// unauthorizedOperation is EC2's code of a refusal.
+const unauthorizedOperation = "UnauthorizedOperation"
+
 // accessDenied is the protocol's code for a refusal.
 func accessDenied(req request, text string) error {
 	p := req.service.api.Protocols[0]
@@ -84,7 +103,7 @@ func accessDenied(req request, text string) error {
 	}
 	switch {
 	case p == wire.EC2Query:
-		return awserr.New(http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. %s", text)
+		return awserr.New(http.StatusForbidden, unauthorizedOperation, "You are not authorized to perform this operation. %s", text)
 	case inXML(p):
 		return awserr.New(http.StatusForbidden, "AccessDenied", "%s", text)
 	case p == wire.RESTJSON1:

@@ -42,9 +42,12 @@ type Config struct {
 	Domains []string
 	// Used is told of each authenticated request, for the dates at which access keys
 	// and roles were last used. It must not block. May be nil.
-	Used  func(p auth.Principal, signingName, region string, at time.Time)
-	Clock clock.Clock
-	Log   *slog.Logger
+	Used func(p auth.Principal, signingName, region string, at time.Time)
+	// EncodeDenial returns the message that EC2 adds to its refusals, which
+	// sts:DecodeAuthorizationMessage reads. May be nil.
+	EncodeDenial func(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision) (string, error)
+	Clock        clock.Clock
+	Log          *slog.Logger
 }
 
 // Gateway serves AWS requests.
@@ -58,6 +61,7 @@ type Gateway struct {
 	cors      BucketCORS
 	domains   []string
 	used      func(p auth.Principal, signingName, region string, at time.Time)
+	encode    func(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision) (string, error)
 	clock     clock.Clock
 	log       *slog.Logger
 	failures  atomic.Uint64
@@ -83,6 +87,7 @@ func New(c Config) (*Gateway, error) {
 		cors:      c.CORS,
 		domains:   append(slices.Clone(baseDomains), c.Domains...),
 		used:      c.Used,
+		encode:    c.EncodeDenial,
 		clock:     c.Clock,
 		log:       c.Log,
 	}

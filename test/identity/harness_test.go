@@ -52,7 +52,8 @@ func benchAt(t *testing.T, dir string, client *http.Client) *bench {
 	}
 	b.Service = sts.New(sts.Deps{Store: db, Clock: b.clock, Log: log, Identities: b.iam, HTTP: client})
 	b.gate, err = gateway.New(gateway.Config{
-		Services: []op.Service{b.iam.Service(), b.Service.Service()}, Directory: b.Service, Region: "us-east-1", Clock: b.clock, Log: log,
+		Services: []op.Service{b.iam.Service(), b.Service.Service(), servers()}, Directory: b.Service, Region: "us-east-1", Clock: b.clock, Log: log,
+		EncodeDenial: b.EncodeDenial,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@
 // # Tables
 //
 //	sts/sessions  access key id   by expiry
+//	sts/keys      name            what encoded authorization messages are sealed with
 //
 // Sessions survive a restart. The loop sts/sessions removes those that ended an
 // hour ago; until then they answer ExpiredToken.
@@ -21,6 +22,6 @@
 //     (<issuer>:<claim>), not only those of AWS's list.
 //   - Issuers over plain http are accepted on this machine alone.
 //   - Left out: AssumeRoleWithSAML (no verification of XML signatures yet),
-//     AssumeRoot (needs Organizations), DecodeAuthorizationMessage (nothing encodes
-//     such messages yet), GetWebIdentityToken and GetDelegatedAccessToken.
+//     AssumeRoot (needs Organizations), GetWebIdentityToken and
+//     GetDelegatedAccessToken.
 package sts

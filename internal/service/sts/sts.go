@@ -42,6 +42,7 @@ type Service struct {
 	d       Deps
 	issuers *issuers
 	recent  recent
+	sealer  sealer
 }
 
 // New makes the service.
@@ -61,5 +62,6 @@ func (s *Service) Service() op.Service {
 		op.New("GetFederationToken", s.federationRule, s.GetFederationToken),
 		op.New("GetCallerIdentity", op.NoPermission[api.GetCallerIdentityInput], s.GetCallerIdentity),
 		op.New("GetAccessKeyInfo", s.accessKeyRule, s.GetAccessKeyInfo),
+		op.New("DecodeAuthorizationMessage", s.decodeRule, s.DecodeAuthorizationMessage),
 	}}
 }
