@@ -102,6 +102,7 @@ func TestErrors(t *testing.T) {
 		{"unbuilt, rest json", root, call{"GET", "/2015-03-31/event-source-mappings", "", "lambda", nil}, 501, []string{"ListEventSourceMappings"}},
 		{"unbuilt, s3", root, call{"GET", "/b?acl", "", "s3", nil}, 501, []string{"<Code>NotImplemented</Code>", "GetBucketAcl"}},
 		{"unbuilt service", root, call{"POST", "/", "{}", "forecast", []string{"X-Amz-Target", "AmazonForecast.ListPredictors"}}, 501, []string{`"__type":"NotImplemented`}},
+		{"unbuilt REST service", root, call{"GET", "/restapis", "", "apigateway", nil}, 501, []string{`"message":"Skerry has not built`}},
 		{"malformed, json", root, sqsCall("SendMessage", `{"`), 400, []string{"SerializationException"}},
 		{"modelled error", root, call{"GET", "/2015-03-31/functions/f", "", "lambda", nil}, 404, []string{"Function not found: f"}},
 		{"ours", root, list, 500, []string{"InternalFailure"}},

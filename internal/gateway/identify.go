@@ -18,6 +18,7 @@ type destination struct {
 	request *wire.Request // in path style
 	host    hostName
 	region  string // of the signature's scope or of the host; may be empty
+	signed  bool   // for some service
 }
 
 // unknownCall is a call that can answer an error and nothing else.
@@ -40,8 +41,8 @@ func (d destination) likelyProtocol() wire.Protocol {
 		return wire.AWSJSON11
 	case kind == "application/x-www-form-urlencoded":
 		return wire.AWSQuery
-	case kind == "application/json":
-		return wire.RESTJSON1
+	case kind == "application/json", d.signed && kind == "":
+		return wire.RESTJSON1 // of the services that Skerry lacks, most by far
 	}
 	return wire.RESTXML
 }
@@ -56,7 +57,7 @@ const maxForm = 1 << 20
 func (g *Gateway) identify(r *http.Request) (destination, error) {
 	d := destination{request: wire.NewRequest(r), host: g.parseHost(r.Host)}
 	region, signed := auth.SigningScope(r)
-	d.region = region
+	d.region, d.signed = region, signed != ""
 	if d.region == "" || d.region == "*" {
 		d.region = d.host.region
 	}
