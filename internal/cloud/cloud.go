@@ -195,6 +195,9 @@ func (c *Cloud) ready(began time.Time, made RootKey) Ready {
 		Version: c.config.Version, Endpoint: c.endpoint, Data: c.config.Data, Took: time.Since(began),
 		NewRootKey: made, RootKeyFile: filepath.Join(c.config.Data, rootKeyFile),
 	}
+	if os.Geteuid() != 0 {
+		_, r.Off = c.engineStatus(context.Background()) // quick: without root there is no supervisor to ask
+	}
 	self, err := os.Executable()
 	if err != nil {
 		self = "skerry"

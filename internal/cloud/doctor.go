@@ -110,9 +110,14 @@ func checkEngine(ctx context.Context, eng engine.Engine) []Check {
 	if !c.OK {
 		c.Why, c.Mend = "cannot run here", "run as root: sudo skerry up"
 	}
-	checks := []Check{c}
-	for _, m := range info.Missing {
-		checks = append(checks, Check{What: m.What, Why: m.Why, Mend: m.Mend})
+	return append([]Check{c}, lacking(info)...)
+}
+
+// lacking lists what the engine can't do on this machine.
+func lacking(info engine.Capabilities) []Check {
+	checks := make([]Check, len(info.Missing))
+	for i, m := range info.Missing {
+		checks[i] = Check{What: m.What, Why: m.Why, Mend: m.Mend}
 	}
 	return checks
 }

@@ -47,7 +47,9 @@ type LoopStatus struct {
 // EngineStatus tells what runs containers and functions.
 type EngineStatus struct {
 	Driver     string `json:"driver"`
-	Cgroups    string `json:"cgroups"`
+	Runs       bool   `json:"runs"`    // containers can run at all
+	Cgroups    int    `json:"cgroups"` // version of the control groups; 0 for none
+	Outside    bool   `json:"outside"` // sandboxes reach the outside world
 	Containers int    `json:"containers"`
 }
 
@@ -68,6 +70,7 @@ func (c *Cloud) Status(ctx context.Context) Status {
 		Data: c.config.Data, Started: c.started, UptimeSeconds: int64(time.Since(c.started) / time.Second),
 		Failures: p.gateway.Failures(),
 	}
+	s.Engine, s.Off = c.engineStatus(ctx)
 	for _, svc := range p.services {
 		one := ServiceStatus{ID: svc.API.ID, Operations: len(svc.API.Operations)}
 		for _, o := range svc.Operations {
@@ -83,6 +86,24 @@ func (c *Cloud) Status(ctx context.Context) Status {
 		})
 	}
 	return s
+}
+
+// engineTime is how long a status waits for the engine's supervisor.
+const engineTime = 2 * time.Second
+
+// engineStatus asks the engine how it is, and what is off on this machine.
+func (c *Cloud) engineStatus(ctx context.Context) (EngineStatus, []Check) {
+	ctx, cancel := context.WithTimeout(ctx, engineTime)
+	defer cancel()
+	info, err := c.engine.Info(ctx)
+	if err != nil {
+		return EngineStatus{}, []Check{{What: "functions and containers", Why: err.Error(), Mend: "skerry doctor --data " + c.config.Data}}
+	}
+	s := EngineStatus{Driver: info.Driver, Runs: info.Runs, Cgroups: info.Cgroups, Outside: info.Outside}
+	if list, err := c.engine.List(ctx); err == nil {
+		s.Containers = len(list)
+	}
+	return s, lacking(info)
 }
 
 // stamp writes a time, or nothing for none.
