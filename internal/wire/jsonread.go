@@ -356,7 +356,7 @@ func (r *JSONReader) Blob() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, ok := decodeBase64(string(s))
+	b, ok := decodeBase64(s)
 	if !ok {
 		return nil, errSerialization("Invalid base64")
 	}

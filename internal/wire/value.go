@@ -218,7 +218,7 @@ func appendTime(b []byte, t time.Time, format TimeFormat, millis bool) []byte {
 }
 
 // decodeBase64 reads standard base64, with its padding.
-func decodeBase64(s string) ([]byte, bool) {
+func decodeBase64[T string | []byte](s T) ([]byte, bool) {
 	b := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
 	n, err := base64.StdEncoding.Decode(b, []byte(s))
 	return b[:n], err == nil
