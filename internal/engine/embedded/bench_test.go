@@ -131,6 +131,37 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
+// BenchmarkPhases is where a container's time goes, request by request.
+func BenchmarkPhases(b *testing.B) {
+	d := open(b)
+	ctx := context.Background()
+	var p [4][]time.Duration
+	for range b.N {
+		t := time.Now()
+		lap := func(i int) {
+			n := time.Now()
+			p[i] = append(p[i], n.Sub(t))
+			t = n
+		}
+		id, err := d.Create(ctx, trivial(b))
+		lap(0)
+		if err == nil {
+			err = d.Start(ctx, id)
+		}
+		lap(1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = d.Wait(ctx, id)
+		lap(2)
+		_ = d.Remove(ctx, id)
+		lap(3)
+	}
+	for i, n := range []string{"create", "start", "wait", "remove"} {
+		quantiles(b, n, p[i])
+	}
+}
+
 func BenchmarkFreezeThaw(b *testing.B) {
 	d := open(b)
 	ctx := context.Background()

@@ -37,14 +37,17 @@ func take(t testing.TB, p *Pool, account string, m Mode) *Slot {
 }
 
 // dial connects from inside a slot.
-func dial(s *Slot, address string) error {
+func dial(s *Slot, address string) error { return dialFor(s, address, 300*time.Millisecond) }
+
+func dialFor(s *Slot, address string, limit time.Duration) error {
 	return In(s.Net, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 300_000}); err != nil {
+		tv := unix.NsecToTimeval(limit.Nanoseconds())
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
 			return err
 		}
 		a, err := net.ResolveTCPAddr("tcp4", address)
@@ -119,7 +122,7 @@ func TestOutsideAndWalls(t *testing.T) {
 	a, b := take(t, p, "one", NAT), take(t, p, "two", NAT)
 	defer p.Give(a, false)
 	defer p.Give(b, false)
-	if err := dial(a, world); err != nil {
+	if err := dialFor(a, world, 10*time.Second); err != nil {
 		t.Fatalf("to the outside: %v", err)
 	}
 	select {

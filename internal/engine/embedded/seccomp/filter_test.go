@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -127,7 +128,7 @@ func TestCompare(t *testing.T) {
 			{"SCMP_CMP_EQ", x == v}, {"SCMP_CMP_NE", x != v}, {"SCMP_CMP_GT", x > v},
 			{"SCMP_CMP_GE", x >= v}, {"SCMP_CMP_LT", x < v}, {"SCMP_CMP_LE", x <= v},
 		} {
-			code := decide([]rule{{allow, []condition{{arg: 2, op: operator(c.op), value: v}, {arg: 0, op: operator("SCMP_CMP_EQ"), value: 1}}}}, errno)
+			code := decide([]rule{{allow, []condition{{arg: 2, op: specs.LinuxSeccompOperator(c.op), value: v}, {arg: 0, op: specs.OpEqualTo, value: 1}}}}, errno)
 			if got, _ := run(t, code, 0, 0, 1, 0, x); (got == allow) != c.want {
 				t.Errorf("%#x %s %#x: %#x", x, c.op, v, got)
 			}
