@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 
 	api "skerry/internal/api/lambda"
 	"skerry/internal/auth"
 	"skerry/internal/base/awserr"
 	"skerry/internal/base/ids"
+	"skerry/internal/engine"
 	"skerry/internal/store"
 )
 
@@ -194,6 +196,10 @@ func (s *Service) roleFault(err error) error {
 func runtimeFault(err error) error {
 	if m, ok := errors.AsType[*missing](err); ok {
 		return &api.InvalidRuntimeException{Type: new(faultUser), Message: &m.text}
+	}
+	if errors.Is(err, engine.ErrUnsupported) {
+		text := fmt.Sprintf("Functions cannot run on this machine as it is (%v). Start Skerry as root on Linux; `skerry doctor` says what is missing.", err)
+		return &api.InvalidRuntimeException{Type: new(faultService), Message: &text}
 	}
 	return err
 }
