@@ -22,6 +22,7 @@ import (
 	"skerry/internal/base/ids"
 	"skerry/internal/blob"
 	"skerry/internal/op"
+	"skerry/internal/store"
 )
 
 // The limits of "Lambda quotas", in bytes.
@@ -95,8 +96,12 @@ func (s *Service) keep(ctx context.Context, from io.Reader) (code, error) {
 	if err != nil {
 		return code{}, fmt.Errorf("lambda: keep code: %w", err)
 	}
+	err = s.Store.Update(ctx, func(tx *store.Tx) error { return blobs.Put(tx, &blobRow{key, s.Clock.Now()}) })
+	if err != nil {
+		return code{}, fmt.Errorf("lambda: keep code: %w", err)
+	}
 	if err := s.checkZip(ctx, key); err != nil {
-		return code{}, err // the blob has no row and is swept
+		return code{}, err // nothing refers to the blob: it is swept
 	}
 	return code{Ref: key, SHA256: base64.StdEncoding.EncodeToString(sum.Sum(nil)), Size: size}, nil
 }
@@ -143,15 +148,20 @@ func entryPath(name string) (string, error) {
 	return clean, nil
 }
 
-// codeDir returns the folder with the contents of zip files laid over each other
-// in order (a function's code, or its layers), and makes it if it is not there. A
-// folder is complete or not there, and can be removed when no sandbox uses it.
-func (s *Service) codeDir(ctx context.Context, refs ...blob.Ref) (string, error) {
+// folderOf names the folder of some zip files' contents.
+func folderOf(refs []blob.Ref) string {
 	name := sha256.New()
 	for _, r := range refs {
 		_, _ = io.WriteString(name, string(r))
 	}
-	dir := filepath.Join(s.Dir, "code", hex.EncodeToString(name.Sum(nil)))
+	return hex.EncodeToString(name.Sum(nil))
+}
+
+// codeDir returns the folder with the contents of zip files laid over each other
+// in order (a function's code, or its layers), and makes it if it is not there. A
+// folder is complete or not there, and can be removed when no sandbox uses it.
+func (s *Service) codeDir(ctx context.Context, refs ...blob.Ref) (string, error) {
+	dir := filepath.Join(s.Dir, "code", folderOf(refs))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}

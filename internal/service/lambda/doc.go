@@ -29,6 +29,7 @@
 //	lambda/policies   (account, region, name, qualifier)  resource policy
 //	lambda/async      (account, region, name, qualifier)  event-invoke configuration
 //	lambda/layers     (account, region, name, version)    layer version
+//	lambda/blobs      (ref)                               zip files, to find those that nothing refers to
 //	lambda/secrets    (name)                              the key that signs links to code
 //
 // # States

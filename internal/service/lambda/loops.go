@@ -35,6 +35,7 @@ func (s *Service) Loops() []loop.Loop {
 		{Name: loopFleet, Does: "freezes sandboxes between invocations and ends those without work", Period: 15 * time.Second,
 			Run: s.runFleet, Children: s.children},
 		{Name: loopAhead, Does: "starts interpreters ahead of the functions that will need them", Period: time.Minute, Run: s.runAhead},
+		{Name: "lambda/sweep", Does: "removes code that no function and no layer refers to", Period: time.Hour, Run: s.runSweep},
 		{Name: loopRecord, Does: "writes functions' logs and what is billed", Period: time.Second, Run: s.runRecord},
 	}
 }

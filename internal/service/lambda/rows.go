@@ -65,7 +65,11 @@ var unsettled = store.NewIndex("unsettled", func(r *versionRow) []store.Key {
 })
 
 var byCode = store.NewIndex("code", func(r *versionRow) []store.Key {
-	return []store.Key{store.K(string(r.Code.Ref))}
+	keys := []store.Key{store.K(string(r.Code.Ref))}
+	for _, l := range r.Config.Layers {
+		keys = append(keys, store.K(string(l.Ref)))
+	}
+	return keys
 })
 
 // config is what CreateFunction and UpdateFunctionConfiguration set.
@@ -150,7 +154,23 @@ type layerRow struct {
 
 var layers = store.NewTable("lambda/layers", func(r *layerRow) store.Key {
 	return store.K(r.Account, r.Region, r.Name, r.Version)
+}, layersByCode)
+
+var layersByCode = store.NewIndex("code", func(r *layerRow) []store.Key {
+	if r.Deleted {
+		return nil
+	}
+	return []store.Key{store.K(string(r.Code.Ref))}
 })
+
+// blobRow is a blob that holds code. It is written before anything refers to the
+// blob, so that one which nothing came to refer to is found.
+type blobRow struct {
+	Ref  blob.Ref
+	Kept time.Time
+}
+
+var blobs = store.NewTable("lambda/blobs", func(r *blobRow) store.Key { return store.K(string(r.Ref)) })
 
 // secretRow holds the key that signs the links to download code.
 type secretRow struct {

@@ -52,8 +52,8 @@ type sandbox struct {
 	exit   engine.Exit
 
 	initDuration time.Duration
-	initTold     bool // INIT_START was written, and Init Duration reported
-	attached     []blob.Ref
+	initTold     bool         // INIT_START was written, and Init Duration reported
+	attached     [][]blob.Ref // the zip files of each folder of code that is mounted
 
 	settled chan struct{} // closed when the last invocation's logs are read
 	used    time.Time     // when the last invocation ended; under the fleet's lock
@@ -142,8 +142,8 @@ func bootstrapOf(mounts []engine.Mount) string {
 }
 
 // codeMounts are a function's code and its layers.
-func (s *Service) codeMounts(ctx context.Context, v *versionRow) ([]engine.Mount, []blob.Ref, error) {
-	refs := []blob.Ref{v.Code.Ref}
+func (s *Service) codeMounts(ctx context.Context, v *versionRow) ([]engine.Mount, [][]blob.Ref, error) {
+	refs := [][]blob.Ref{{v.Code.Ref}}
 	dir, err := s.codeDir(ctx, v.Code.Ref)
 	if err != nil {
 		return nil, nil, err
@@ -158,7 +158,7 @@ func (s *Service) codeMounts(ctx context.Context, v *versionRow) ([]engine.Mount
 			return nil, nil, err
 		}
 		out = append(out, engine.Mount{Kind: engine.MountBind, Source: dir, Target: "/opt", ReadOnly: true})
-		refs = append(refs, of...)
+		refs = append(refs, of)
 	}
 	return out, refs, nil
 }
