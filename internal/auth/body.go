@@ -87,9 +87,8 @@ func readWhole(r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
-	tooLarge := awserr.New(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request is larger than %d bytes", limit)
 	if r.ContentLength > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	if r.ContentLength > 0 {
 		whole := make([]byte, r.ContentLength)
@@ -98,9 +97,13 @@ func readWhole(r *http.Request, limit int64) ([]byte, error) {
 	}
 	whole, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if int64(len(whole)) > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	return whole, incomplete(err)
+}
+
+func tooLarge(limit int64) error {
+	return awserr.New(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request is larger than %d bytes", limit)
 }
 
 // incomplete turns a broken connection into the error that S3 has for it.

@@ -370,3 +370,30 @@ func FuzzParsePolicy(f *testing.F) {
 		})
 	})
 }
+
+// The keys that tell how a request to S3 was signed, as in the page "Amazon S3
+// Signature Version 4 authentication specific policy keys".
+func TestSigningKeys(t *testing.T) {
+	request := auth.Request{Time: now, Auth: auth.Method{Type: "REST-QUERY-STRING", Version: "AWS4-HMAC-SHA256", SignedAt: now.Add(-11 * time.Minute), ContentSHA: "UNSIGNED-PAYLOAD"}}
+	for condition, want := range map[string]bool{
+		`{"NumericGreaterThan":{"s3:signatureAge":"600000"}}`:                        true,
+		`{"NumericGreaterThan":{"s3:signatureAge":"700000"}}`:                        false,
+		`{"StringEquals":{"s3:signatureversion":"AWS4-HMAC-SHA256"}}`:                true,
+		`{"StringNotEquals":{"s3:authType":"REST-HEADER"}}`:                          true,
+		`{"StringNotEquals":{"s3:x-amz-content-sha256":"UNSIGNED-PAYLOAD"}}`:         false,
+		`{"DateLessThan":{"aws:TokenIssueTime":"2026-08-07T12:00:00Z"}}`:             true,
+		`{"Bool":{"aws:MultiFactorAuthPresent":"false"}}`:                            true,
+		`{"NumericLessThan":{"aws:MultiFactorAuthAge":"3600"}}`:                      false,
+		`{"StringEquals":{"aws:PrincipalType":"AssumedRole"}}`:                       true,
+		`{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/path/r"}}`: true,
+	} {
+		d := auth.Evaluate(auth.Evaluation{
+			Scope:    auth.NewScope(session("r"), "us-east-1", request),
+			Access:   auth.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"},
+			Policies: auth.Policies{Identity: docs(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":`+condition+`}`)},
+		})
+		if d.Allowed() != want {
+			t.Errorf("%s: allowed is %v", condition, d.Allowed())
+		}
+	}
+}

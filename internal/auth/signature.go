@@ -148,8 +148,10 @@ func (s *signature) setDate(f Family, r *http.Request, header string) error {
 		return f.malformed(header, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.", "")
 	}
 	at, err := time.Parse(isoBasic, text)
+	s.stamp = text
 	if err != nil {
 		at, err = http.ParseTime(text)
+		s.stamp = at.UTC().Format(isoBasic)
 	}
 	if err != nil {
 		if f == S3 {
@@ -157,7 +159,7 @@ func (s *signature) setDate(f Family, r *http.Request, header string) error {
 		}
 		return f.malformed(header, "Date must be in ISO-8601 'basic format'. Got '"+text+"'. See http://en.wikipedia.org/wiki/ISO_8601", "")
 	}
-	s.at, s.stamp = at, at.UTC().Format(isoBasic)
+	s.at = at
 	return nil
 }
 

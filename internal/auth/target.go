@@ -136,11 +136,17 @@ func appendEscaped(to []byte, s string, slash bool) []byte {
 	return to
 }
 
+// rootPath is the path of most RPC calls.
+var rootPath = []string{"/"}
+
 // paths returns the canonical forms that a client may have signed, the right one
 // first. S3's path is encoded once; those of others are normalised and encoded
 // twice. Clients differ in how they normalise, and a signature over the bytes
 // that arrived is as good.
 func (t *target) paths(s3 bool) []string {
+	if t.path == "/" {
+		return rootPath
+	}
 	first := ""
 	if s3 {
 		plain, ok := unescape(t.path, false)

@@ -108,6 +108,12 @@ var errLimit = errors.New("wire: body beyond the limit")
 
 // readLimited reads r to its end. size is a hint, -1 for none.
 func readLimited(r io.Reader, size, limit int64) ([]byte, error) {
+	if whole, ok := r.(interface{ Bytes() []byte }); ok && whole.Bytes() != nil { // it had to be read for its signature
+		if b := whole.Bytes(); int64(len(b)) <= limit {
+			return b, nil
+		}
+		return nil, errLimit
+	}
 	var b bytes.Buffer
 	if size > 0 {
 		b.Grow(int(min(size, 1<<20)) + bytes.MinRead)
