@@ -144,6 +144,34 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
+// BenchmarkHotRow has 32 writers increment one row.
+func BenchmarkHotRow(b *testing.B) {
+	db := open(b, b.TempDir(), store.Options{})
+	var tries atomic.Int64
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			err := db.Update(context.Background(), func(tx *store.Tx) error {
+				tries.Add(1)
+				i, err := items.Get(tx, store.K("hot"))
+				if err == store.ErrNotFound {
+					i, err = &item{ID: "hot"}, nil
+				}
+				if err != nil {
+					return err
+				}
+				i.Size++
+				return items.Put(tx, i)
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(tries.Load())/float64(b.N), "tries/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+}
+
 // BenchmarkOpen opens a folder that holds data and closes it.
 func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()

@@ -84,7 +84,12 @@ const (
 // Update runs fn and commits what it wrote, all or nothing, as if no other
 // transaction ran at the same time. It returns once that is durable. If fn
 // returns an error, nothing is written and the error is returned as it is. fn
-// runs again when it was in conflict with another transaction.
+// runs again when it was in conflict with another transaction; it must not call
+// Update itself.
+//
+// An error means that nothing was written, with one exception: if the disk fills up
+// in the moment of the write, ErrNoSpace may be answered for a transaction that
+// turns out to be written once there is room.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	for n := 0; n < maxConflicts; n++ {
 		if n == crowdedAfter {
@@ -134,6 +139,16 @@ func (db *DB) attempt(ctx context.Context, fn func(tx *Tx) error) (again bool, e
 		f()
 	}
 	return false, nil
+}
+
+// Verify reads all that is stored and answers ErrDamaged, naming the file, if
+// something is not what was written. Opening checks small stores whole, and of large
+// ones only a part.
+func (db *DB) Verify(ctx context.Context) error {
+	if v, ok := db.driver.(kv.Verifier); ok {
+		return v.Verify(ctx)
+	}
+	return nil
 }
 
 // Clear removes everything, durably. Open watches are woken.

@@ -41,6 +41,13 @@ type Driver interface {
 	Close() error
 }
 
+// Verifier is implemented by drivers that can check all that they have stored.
+type Verifier interface {
+	// Verify answers ErrDamaged, naming the file, if stored bytes are not what was
+	// written.
+	Verify(ctx context.Context) error
+}
+
 // Reader reads one state of the database. It is used by one goroutine.
 type Reader interface {
 	// Get returns the value of a key, a copy that the caller may keep; ok is

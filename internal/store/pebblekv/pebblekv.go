@@ -140,8 +140,11 @@ func (d *DB) open(dir string, o Options) error {
 	if err != nil {
 		return err
 	}
-	d.room.closing.Store(false)
 	d.db = pdb
+	if err := d.checkTables(context.Background(), openBudget); err != nil {
+		return errors.Join(err, pdb.Close())
+	}
+	d.room.closing.Store(false)
 	d.views.current = &shared{snap: pdb.NewSnapshot(), users: 1}
 	return nil
 }
