@@ -57,8 +57,8 @@ func checkData(data string) Check {
 	db, err := store.Open(storeFolder(data), store.Options{})
 	switch {
 	case err == nil:
-		c.OK, c.Why = true, "opens without a fault"
-		if err := db.Close(); err != nil {
+		c.OK, c.Why = true, "opens and reads without a fault"
+		if err := errors.Join(db.Verify(context.Background()), db.Close()); err != nil {
 			c.OK, c.Why = false, err.Error()
 		}
 	case errors.Is(err, store.ErrLocked):
