@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"skerry/internal/base/ids"
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/embedded/protocol"
 	"skerry/internal/engine/embedded/supervisor"
 )
@@ -301,8 +303,13 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 // missing says why no container can run.
 func missing(err error) engine.Missing {
 	m := engine.Missing{What: "containers", Why: err.Error()}
-	if os.Geteuid() != 0 {
+	switch text := err.Error(); {
+	case os.Geteuid() != 0:
 		m.Mend = "sudo skerry up"
+	case strings.Contains(text, cgroup.ErrNone.Error()):
+		m.Mend = "mount -t cgroup2 none /sys/fs/cgroup"
+	case strings.Contains(text, syscall.ENOSYS.Error()):
+		m.Mend = "a kernel of 5.12 or newer"
 	}
 	return m
 }
