@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 	secondRetry    = 2 * time.Minute
 	throttledRetry = time.Second // doubles, up to
 	throttledMax   = 5 * time.Minute
-	asyncWidth     = 64 // invocations of one function's queue at once
+	asyncWidth     = 8 // invocations of one function's queue at once, for each processor
 )
 
 // queue keeps an event until the function has handled it.
@@ -76,7 +77,7 @@ func asyncOf(tx *store.Tx, r ref) (*asyncRow, error) {
 type asyncTarget struct{ s *Service }
 
 // Width is how many events of one function run at once.
-func (asyncTarget) Width() int { return asyncWidth }
+func (asyncTarget) Width() int { return asyncWidth * runtime.NumCPU() }
 
 // functionError is a failure of the function's own.
 type functionError struct {
