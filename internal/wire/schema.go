@@ -194,6 +194,12 @@ func (o *Operation) NewInput() any { return reflect.New(reflect.TypeOf(o.In).Ele
 // NewOutput returns a pointer to a new output struct.
 func (o *Operation) NewOutput() any { return reflect.New(reflect.TypeOf(o.Out).Elem()).Interface() }
 
+// Wording is a service's own text for a value that does not match a pattern.
+type Wording struct {
+	Pattern string
+	Text    string // with %s for the member
+}
+
 // Service is the schema of one AWS service.
 type Service struct {
 	ID                 string // as the AWS CLI names it
@@ -214,6 +220,7 @@ type Service struct {
 	CloudFormationName string
 	ModelDate          string
 	Validation         string      // code of input that breaks a constraint; "none", "missing" or empty, see Validate
+	Wordings           []Wording   // the service's own texts for values that break a pattern
 	MaxRequest         int64       // bytes of a request body that is held in memory; 0 means DefaultMaxRequest
 	Operations         []Operation // sorted by name
 	Shapes             []Shape     // sorted by name; the first one is an empty structure

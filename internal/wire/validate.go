@@ -74,6 +74,9 @@ func Validate(svc *Service, op *Operation, in any) error {
 			code = "ValidationError"
 		}
 	}
+	if text := v.wording(); text != "" {
+		return awserr.New(400, code, "%s", text)
+	}
 	errors := "errors"
 	if len(v.faults) == 1 {
 		errors = "error"
@@ -86,6 +89,25 @@ type validator struct {
 	svc         *Service
 	missingOnly bool
 	faults      []string
+	own         string // the service's own text for the last fault
+}
+
+// wording returns the service's own text for the only fault, if it has one.
+func (v *validator) wording() string {
+	if len(v.faults) != 1 {
+		return ""
+	}
+	return v.own
+}
+
+// note keeps the service's own text for a value that breaks a pattern.
+func (v *validator) note(p *plan, path string) {
+	v.own = ""
+	for _, w := range v.svc.Wordings {
+		if w.Pattern == p.shape.Pattern {
+			v.own = fmt.Sprintf(w.Text, path)
+		}
+	}
 }
 
 // missing is the answer of EC2 and SQS to a missing parameter.
@@ -158,6 +180,7 @@ func (v *validator) value(f *field, path string, value reflect.Value) {
 	if !v.missingOnly {
 		for _, c := range v.constraints(f.plan, value) {
 			v.fault(show(f, value), path, c)
+			v.note(f.plan, path)
 		}
 	}
 	switch f.kind {

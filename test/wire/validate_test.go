@@ -40,6 +40,8 @@ func TestValidate(t *testing.T) {
 		}, "ValidationException: 1 validation error detected: Value 'STRING' at 'attributeDefinitions.1.member.attributeType' failed to satisfy constraint: Member must satisfy enum value set: [S, N, B]"},
 		{"scalars in a list", iam.Schema, "UntagUser", &iam.UntagUserInput{UserName: new("u"), TagKeys: []string{""}},
 			"Member must satisfy constraint: ["},
+		{"IAM has its own words", iam.Schema, "CreateUser", &iam.CreateUserInput{UserName: new("a b")},
+			"ValidationError: The specified value for userName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"},
 		{"logs has its own code", logs.Schema, "CreateLogGroup", &logs.CreateLogGroupInput{LogGroupName: &long},
 			"InvalidParameterException: 1 validation error detected: Value '" + long + "' at 'logGroupName' failed to satisfy constraint: Member must have length less than or equal to 512"},
 		{"query services have their own code", sts.Schema, "GetFederationToken", &sts.GetFederationTokenInput{Name: new("bob"), DurationSeconds: new(int32(100))},

@@ -19,10 +19,11 @@ type allowList struct {
 	strings    []string // shapes that are text, whatever the model says
 	open       []string // shapes whose enumeration the service checks itself
 	validation string
+	wordings   [][2]string // a pattern and the service's own text for it
 }
 
 // readAllowList reads lines of "model <file>", "all", "max-request <bytes>",
-// "validation <code>", "string <shape>", "open <shape>" or an operation's name;
+// "wording <pattern> <text>", "validation <code>", "string <shape>", "open <shape>" or an operation's name;
 // # begins a comment.
 func readAllowList(path string) (*allowList, error) {
 	b, err := os.ReadFile(path)
@@ -39,6 +40,9 @@ func readAllowList(path string) (*allowList, error) {
 			a.model = words[1]
 		case words[0] == "max-request" && len(words) == 2:
 			a.maxRequest = words[1]
+		case words[0] == "wording" && len(words) > 2:
+			_, text, _ := strings.Cut(line, words[1])
+			a.wordings = append(a.wordings, [2]string{words[1], strings.TrimSpace(text)})
 		case words[0] == "validation" && len(words) == 2:
 			a.validation = words[1]
 		case words[0] == "open" && len(words) == 2:

@@ -87,6 +87,13 @@ func (g *generator) schemaFile() ([]byte, error) {
 	head.str("ModelDate", m.ModelDate)
 	head.raw("MaxRequest", g.allow.maxRequest)
 	head.str("Validation", g.allow.validation)
+	var wordings []string
+	for _, w := range g.allow.wordings {
+		wordings = append(wordings, fmt.Sprintf("{Pattern: %q, Text: %q}", w[0], w[1]))
+	}
+	if len(wordings) > 0 {
+		head.raw("Wordings", "[]wire.Wording{"+strings.Join(wordings, ", ")+"}")
+	}
 	b.WriteString(strings.Join(head.parts, ",\n"))
 	b.WriteString(",\nOperations: []wire.Operation{\n")
 	for _, op := range g.ops {

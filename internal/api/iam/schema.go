@@ -22,6 +22,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "iam.amazonaws.com",
 	CloudFormationName: "IAM",
 	ModelDate:          "2026-07-30",
+	Wordings:           []wire.Wording{{Pattern: "[\\w+=,.@-]+", Text: "The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"}, {Pattern: "(\\u002F)|(\\u002F[\\u0021-\\u007E]+\\u002F)", Text: "The specified value for %s is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters."}},
 	Operations: []wire.Operation{
 		{Name: "AcceptDelegationRequest", Input: 1, In: (*AcceptDelegationRequestInput)(nil), Out: (*AcceptDelegationRequestOutput)(nil), Errors: []uint16{282, 360, 30}},
 		{Name: "AddClientIDToOpenIDConnectProvider", Input: 11, In: (*AddClientIDToOpenIDConnectProviderInput)(nil), Out: (*AddClientIDToOpenIDConnectProviderOutput)(nil), Errors: []uint16{30, 197, 282, 201, 360}},
