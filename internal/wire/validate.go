@@ -60,7 +60,7 @@ func Validate(svc *Service, op *Operation, in any) error {
 		return nil
 	}
 	v := validator{svc: svc, missingOnly: svc.Validation == "missing"}
-	v.structure(p, "", value)
+	v.structure(p, value)
 	if v.missingOnly {
 		return v.missing()
 	}
@@ -90,6 +90,55 @@ type validator struct {
 	missingOnly bool
 	faults      []string
 	own         string // the service's own text for the last fault
+	at          []step // the way from the input to the current value
+}
+
+// step is a member, an element of a list or an entry of a map. Ways are put
+// into words only for faults.
+type step struct {
+	member *field
+	index  int // of an element, from 1
+	key    string
+}
+
+// path puts the way into words: "keySchema.1.member.attributeName".
+func (v *validator) path() string {
+	var b strings.Builder
+	for _, s := range v.at {
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		switch {
+		case s.member != nil:
+			b.WriteString(v.name(s.member))
+			continue
+		case s.index > 0:
+			b.WriteString(strconv.Itoa(s.index))
+		default:
+			b.WriteString(s.key)
+		}
+		if !v.missingOnly {
+			b.WriteString(".member")
+		}
+	}
+	return b.String()
+}
+
+func (v *validator) name(f *field) string {
+	switch {
+	case !v.missingOnly:
+		return lowerFirst(f.member.Name)
+	case v.svc.Speaks(EC2Query):
+		return f.ec2
+	}
+	return f.query
+}
+
+// under runs check one step further.
+func (v *validator) under(s step, f *field, value reflect.Value) {
+	v.at = append(v.at, s)
+	v.value(f, value)
+	v.at = v.at[:len(v.at)-1]
 }
 
 // wording returns the service's own text for the only fault, if it has one.
@@ -101,11 +150,11 @@ func (v *validator) wording() string {
 }
 
 // note keeps the service's own text for a value that breaks a pattern.
-func (v *validator) note(p *plan, path string) {
+func (v *validator) note(p *plan) {
 	v.own = ""
 	for _, w := range v.svc.Wordings {
 		if w.Pattern == p.shape.Pattern {
-			v.own = fmt.Sprintf(w.Text, path)
+			v.own = fmt.Sprintf(w.Text, v.path())
 		}
 	}
 }
@@ -124,79 +173,64 @@ func (v *validator) missing() error {
 
 func (v *validator) full() bool { return len(v.faults) >= maxFaults }
 
-func (v *validator) fault(value, path, constraint string) {
+func (v *validator) fault(value, constraint string) {
 	if !v.full() && !v.missingOnly {
-		v.faults = append(v.faults, "Value "+value+" at '"+path+"' failed to satisfy constraint: "+constraint)
+		v.faults = append(v.faults, "Value "+value+" at '"+v.path()+"' failed to satisfy constraint: "+constraint)
 	}
 }
 
-func (v *validator) structure(p *plan, path string, value reflect.Value) {
+func (v *validator) structure(p *plan, value reflect.Value) {
 	for i := range p.fields {
 		f := &p.fields[i]
 		member, ok := present(value.Field(f.index))
 		if !ok {
-			v.absent(f, v.join(path, f))
+			v.absent(f)
 			continue
 		}
 		if f.checked && !v.full() {
-			v.value(f, v.join(path, f), member)
+			v.under(step{member: f}, f, member)
 		}
 	}
 }
 
 // absent notes a member that has to be there. Clients fill in tokens, but need
 // not.
-func (v *validator) absent(f *field, path string) {
+func (v *validator) absent(f *field) {
 	if !f.is(Required) || f.is(IdempotencyToken) || f.streaming() || v.full() {
 		return
 	}
+	v.at = append(v.at, step{member: f})
 	if v.missingOnly {
-		v.faults = append(v.faults, path)
-		return
+		v.faults = append(v.faults, v.path())
 	}
-	v.fault("null", path, "Member must not be null")
+	v.fault("null", "Member must not be null")
+	v.at = v.at[:len(v.at)-1]
 }
 
-// join adds a member to a path: "keySchema.1.member" and AttributeName become
-// "keySchema.1.member.attributeName".
-func (v *validator) join(path string, f *field) string {
-	name := lowerFirst(f.member.Name)
-	if v.missingOnly {
-		name = f.query
-		if v.svc.Speaks(EC2Query) {
-			name = f.ec2
-		}
-	}
-	if path == "" {
-		return name
-	}
-	return path + "." + name
-}
-
-func (v *validator) value(f *field, path string, value reflect.Value) {
+func (v *validator) value(f *field, value reflect.Value) {
 	if value.Kind() == reflect.Interface || value.Kind() == reflect.Func {
 		return
 	}
 	if !v.missingOnly {
 		for _, c := range v.constraints(f.plan, value) {
-			v.fault(show(f, value), path, c)
-			v.note(f.plan, path)
+			v.fault(show(f, value), c)
+			v.note(f.plan)
 		}
 	}
 	switch f.kind {
 	case Structure:
-		v.structure(f.plan, path, value)
+		v.structure(f.plan, value)
 	case Union:
-		v.union(f, path, value)
+		v.union(f, value)
 	case List:
-		v.list(f, path, value)
+		v.list(f, value)
 	case Map:
-		v.mapping(f, path, value)
+		v.mapping(f, value)
 	}
 }
 
 // union checks that exactly one member is set.
-func (v *validator) union(f *field, path string, value reflect.Value) {
+func (v *validator) union(f *field, value reflect.Value) {
 	n := 0
 	for i := range f.fields {
 		if _, ok := present(value.Field(i)); ok {
@@ -204,12 +238,12 @@ func (v *validator) union(f *field, path string, value reflect.Value) {
 		}
 	}
 	if n != 1 {
-		v.fault(show(f, value), path, "Member must have exactly one member set")
+		v.fault(show(f, value), "Member must have exactly one member set")
 	}
-	v.structure(f.plan, path, value)
+	v.structure(f.plan, value)
 }
 
-func (v *validator) list(f *field, path string, value reflect.Value) {
+func (v *validator) list(f *field, value reflect.Value) {
 	if !f.elem.checked {
 		return
 	}
@@ -220,22 +254,18 @@ func (v *validator) list(f *field, path string, value reflect.Value) {
 		e := value.Index(i)
 		if isScalar(f.elem.kind) {
 			if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
-				v.fault(show(f, value), path, "Member must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+				v.fault(show(f, value), "Member must satisfy constraint: ["+strings.Join(all, ", ")+"]")
 				return
 			}
 			continue
 		}
-		at := path + "." + strconv.Itoa(i+1)
-		if !v.missingOnly {
-			at += ".member"
-		}
-		v.value(f.elem, at, e)
+		v.under(step{index: i + 1}, f.elem, e)
 	}
 }
 
 // mapping checks the entries in any order, and only if there is a fault again in
 // the order in which messages have them.
-func (v *validator) mapping(f *field, path string, value reflect.Value) {
+func (v *validator) mapping(f *field, value reflect.Value) {
 	if !f.key.checked && !f.elem.checked {
 		return
 	}
@@ -244,7 +274,7 @@ func (v *validator) mapping(f *field, path string, value reflect.Value) {
 	for it := value.MapRange(); it.Next() && len(v.faults) == had; {
 		key.SetIterKey(it)
 		e.SetIterValue(it)
-		v.entry(f, path, value, key, e)
+		v.entry(f, value, key, e)
 	}
 	if len(v.faults) == had {
 		return
@@ -253,7 +283,7 @@ func (v *validator) mapping(f *field, path string, value reflect.Value) {
 	for _, k := range sortedKeys(value) {
 		key.SetString(k)
 		e.Set(value.MapIndex(key))
-		if !v.entry(f, path, value, key, e) || v.full() {
+		if !v.entry(f, value, key, e) || v.full() {
 			return
 		}
 	}
@@ -261,10 +291,10 @@ func (v *validator) mapping(f *field, path string, value reflect.Value) {
 
 // entry checks an entry of a map; false says that a fault of the map as a whole
 // has been told.
-func (v *validator) entry(f *field, path string, value, key, e reflect.Value) bool {
+func (v *validator) entry(f *field, value, key, e reflect.Value) bool {
 	if f.key.checked && !v.missingOnly {
 		if all := v.constraints(f.key.plan, key); len(all) > 0 {
-			v.fault(show(f, value), path, "Map keys must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+			v.fault(show(f, value), "Map keys must satisfy constraint: ["+strings.Join(all, ", ")+"]")
 			return false
 		}
 	}
@@ -273,12 +303,16 @@ func (v *validator) entry(f *field, path string, value, key, e reflect.Value) bo
 	}
 	if isScalar(f.elem.kind) || f.elem.kind == List {
 		if all := v.constraints(f.elem.plan, e); len(all) > 0 && !v.missingOnly {
-			v.fault(show(f, value), path, "Map value must satisfy constraint: ["+strings.Join(all, ", ")+"]")
+			v.fault(show(f, value), "Map value must satisfy constraint: ["+strings.Join(all, ", ")+"]")
 			return false
 		}
 	}
 	if !isScalar(f.elem.kind) {
-		v.value(&field{plan: unlimited(f.elem.plan), member: f.elem.member}, path+"."+key.String()+".member", e)
+		elem := f.elem
+		if elem.kind == List && elem.shape.Limits != nil {
+			elem = &field{plan: unlimited(elem.plan), member: elem.member}
+		}
+		v.under(step{key: key.String()}, elem, e)
 	}
 	return true
 }
@@ -286,9 +320,6 @@ func (v *validator) entry(f *field, path string, value, key, e reflect.Value) bo
 // unlimited returns the plan without the list's own limits, which have been
 // told already.
 func unlimited(p *plan) *plan {
-	if p.kind != List || p.shape.Limits == nil {
-		return p
-	}
 	shape := *p.shape
 	shape.Limits = nil
 	c := *p
