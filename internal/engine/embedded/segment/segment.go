@@ -73,6 +73,9 @@ func Read(dir string, from, to int64, fn func(engine.Frame) error) (int64, error
 		if i+1 < len(all) && all[i+1] <= from {
 			continue
 		}
+		if at >= to || from >= to {
+			break
+		}
 		if from < at {
 			from = at
 		}
