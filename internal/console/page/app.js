@@ -24,6 +24,8 @@ function set(e, text) {
   if (e.textContent !== text) e.textContent = text;
 }
 
+const loopback = /^https?:\/\/(127\.|localhost|\[::1\])/; // where the key test is the root user's
+
 const list = (v) => (Array.isArray(v) ? v : []);
 const word = (v) => (v === undefined || v === null ? "" : String(v));
 
@@ -35,6 +37,11 @@ function span(seconds) {
   const [n, unit] = parts[first];
   const rest = first < 3 ? Math.floor((s % n) / parts[first + 1][0]) : 0;
   return Math.floor(s / n) + " " + unit + (rest ? " " + rest + " " + parts[first + 1][1] : "");
+}
+
+// took shortens a duration of Go, such as 46.576726ms, to three digits.
+function took(text) {
+  return word(text).replace(/^([\d.]+)(\D+)$/, (_, n, unit) => Number(Number(n).toPrecision(3)) + " " + unit);
 }
 
 function ago(time) {
@@ -58,9 +65,12 @@ function showEndpoint(s) {
     "export AWS_ENDPOINT_URL=" + at,
     "export AWS_REGION=" + region,
     "export AWS_DEFAULT_REGION=" + region,
+  ].concat(loopback.test(at) ? [
     "export AWS_ACCESS_KEY_ID=test",
     "export AWS_SECRET_ACCESS_KEY=test",
-  ].join("\n"));
+  ] : [
+    "# and the root key, which skerry env prints on the machine itself",
+  ]).join("\n"));
   facts($("facts"), [
     ["Account", s.account], ["Region", region],
     ["Up for", s.uptimeSeconds === undefined ? s.uptime : span(s.uptimeSeconds)],
@@ -122,15 +132,19 @@ function showLoops(s) {
     make("th", { scope: "row" }, word(l.name)),
     make("td", {}, word(l.does)),
     make("td", { class: "time" }, l.last ? ago(l.last) : "not yet"),
-    make("td", { class: "time" }, word(l.duration)),
+    make("td", { class: "time" }, took(l.duration)),
     l.error ? make("td", { class: "bad" }, "failed: " + word(l.error)) : make("td", {}, word(l.report)),
-    make("td", { class: "time" }, l.next ? ago(l.next) : "when woken"))));
+    make("td", { class: "time" }, l.next ? ago(l.next).replace(/^.* ago$/, "now") : "when woken"))));
 }
 
 function showEngine(s) {
-  const names = { driver: "Driver", cgroups: "Control groups", containers: "Sandboxes running" };
+  const names = {
+    driver: "Driver", cgroups: "Control groups, version", containers: "Sandboxes running",
+    runs: "Can run sandboxes", outside: "Sandboxes reach the outside",
+  };
+  const say = (v) => (v === true ? "yes" : v === false ? "no" : Array.isArray(v) ? v.join(", ") : typeof v === "object" ? JSON.stringify(v) : v);
   facts($("engine"), Object.entries(s.engine || {}).map(([k, v]) =>
-    [names[k] || k, Array.isArray(v) ? v.join(", ") : typeof v === "object" ? JSON.stringify(v) : v]));
+    [names[k] || k, say(v)]));
 }
 
 function health(text, good) {
