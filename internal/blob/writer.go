@@ -23,10 +23,11 @@ type writer struct {
 	n       int64 // number of the frame being filled
 	size    int64
 	checked int64 // up to this size, there was room
+	written int64 // up to this size, the kernel was told to write
 	err     error
 }
 
-const roomStep = 8 << 20 // bytes between looks at the free space
+const roomStep = 8 << 20 // bytes between looks at the free space, and between hints to write
 
 // Create implements Store.
 func (f *Files) Create(_ context.Context, o CreateOptions) (Writer, error) {
@@ -109,6 +110,10 @@ func (w *writer) flush() error {
 			return err
 		}
 		w.checked = w.size + roomStep
+		if !w.files.relaxed {
+			startWriteback(w.file, w.written, w.size-w.written) // about that much
+			w.written = w.size
+		}
 	}
 	if _, err := w.file.Write(w.buf[:w.used]); err != nil {
 		return fmt.Errorf("blob: write: %w", translate(err))

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	fetchRows  = 256             // rows a lane's worker reads at a time
-	fetchBytes = 1 << 20         // of payload, likewise
-	linger     = 5 * time.Second // that a worker waits for more before it ends
-	slack      = time.Second     // how late a delivery may be committed and still be seen at once
+	fetchRows  = 256                    // rows a lane's worker reads at a time
+	fetchBytes = 1 << 20                // of payload, likewise
+	linger     = 5 * time.Second        // that a worker waits for more before it ends
+	slack      = 100 * time.Millisecond // how late a delivery may be committed and still be seen at once
 )
 
 // worker delivers what is due in one lane.

@@ -60,7 +60,7 @@ func TestDamage(t *testing.T) {
 		if strings.HasSuffix(f.Name(), ".log") {
 			size -= 600 // its last commit cannot be told from one that a crash has cut off
 		}
-		for range 15 {
+		for range 8 {
 			at := rand.IntN(size)
 			dir := filepath.Join(t.TempDir(), "copy")
 			if err := os.CopyFS(dir, os.DirFS(master)); err != nil {
