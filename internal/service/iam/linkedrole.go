@@ -15,18 +15,21 @@ import (
 // linked is a service that may have a service-linked role.
 type linked struct {
 	role, policy, description string
-	suffix                    bool // further roles with a suffix are allowed
 }
 
 // linkedServices are those whose role's policy is in the catalogue.
 func linkedServices() map[string]linked {
 	const managed = "arn:aws:iam::aws:policy/aws-service-role/"
 	return map[string]linked{
+		"ecs.amazonaws.com":             {"AWSServiceRoleForECS", managed + "AmazonECSServiceRolePolicy", "Role to enable Amazon ECS to manage your cluster."},
+		"batch.amazonaws.com":           {"AWSServiceRoleForBatch", managed + "BatchServiceRolePolicy", ""},
+		"lambda.amazonaws.com":          {"AWSServiceRoleForLambda", managed + "AWSLambdaServiceRolePolicy", ""},
+		"replication.ecr.amazonaws.com": {"AWSServiceRoleForECRReplication", managed + "ECRReplicationServiceRolePolicy", ""},
 		"ecs.application-autoscaling.amazonaws.com": {
-			"AWSServiceRoleForApplicationAutoScaling_ECSService", managed + "AWSApplicationAutoscalingECSServicePolicy", "", false,
+			"AWSServiceRoleForApplicationAutoScaling_ECSService", managed + "AWSApplicationAutoscalingECSServicePolicy", "",
 		},
 		"elasticloadbalancing.amazonaws.com": {
-			"AWSServiceRoleForElasticLoadBalancing", managed + "AWSElasticLoadBalancingServiceRolePolicy", "Allows ELB to call AWS services on your behalf.", false,
+			"AWSServiceRoleForElasticLoadBalancing", managed + "AWSElasticLoadBalancingServiceRolePolicy", "Allows ELB to call AWS services on your behalf.",
 		},
 	}
 }
@@ -38,16 +41,12 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, sc auth.Scope, in
 	if !ok || s.managed.policy(l.policy) == nil {
 		return nil, invalidInput("Service role for %s is not available.", service)
 	}
-	name := l.role
-	if in.CustomSuffix != nil {
-		if !l.suffix {
-			return nil, invalidInput("Custom suffix is not allowed for %s", service)
-		}
-		name += "_" + *in.CustomSuffix
+	if in.CustomSuffix != nil { // none of these services takes one
+		return nil, invalidInput("Custom suffix is not allowed for %s", service)
 	}
 	r := &roleRow{
 		entity: entity{
-			Account: sc.Account, Name: name, Path: "/aws-service-role/" + service + "/", ID: ids.Unique("AROA", 21),
+			Account: sc.Account, Name: l.role, Path: "/aws-service-role/" + service + "/", ID: ids.Unique("AROA", 21),
 			Created: s.now(), Attached: []string{l.policy},
 		},
 		Description: l.description, MaxSession: defaultSession, Service: service,
@@ -58,7 +57,7 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, sc auth.Scope, in
 	}
 	err := s.update(ctx, func(tx *store.Tx) error {
 		return inserted(roles.Insert(tx, r),
-			invalidInput("Service role name %s has been taken in this account, please try a different suffix.", name))
+			invalidInput("Service role name %s has been taken in this account, please try a different suffix.", l.role))
 	})
 	return &api.CreateServiceLinkedRoleOutput{Role: new(r.answer())}, err
 }
