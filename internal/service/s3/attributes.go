@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -53,6 +54,7 @@ func (s *Service) newObject(ctx context.Context, sc auth.Scope, b *bucketRow, ke
 	if sc.Account == "" {
 		o.Owner = b.Account // written by an anonymous caller
 	}
+	o.Headers.ContentEncoding = storedEncoding(o.Headers.ContentEncoding)
 	if o.Headers.ContentType == "" {
 		o.Headers.ContentType = "binary/octet-stream"
 	}
@@ -77,6 +79,18 @@ func (s *Service) newObject(ctx context.Context, sc auth.Scope, b *bucketRow, ke
 	}
 	dataKey, err := s.sealNew(ctx, b, o, a)
 	return o, dataKey, err
+}
+
+// storedEncoding returns the content encoding without aws-chunked, which is of the
+// transfer and not of the object.
+func storedEncoding(header string) string {
+	var kept []string
+	for part := range strings.SplitSeq(header, ",") {
+		if part = strings.TrimSpace(part); part != "" && part != "aws-chunked" {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, ",")
 }
 
 // sealNew decides how a new object is encrypted and makes its data key.

@@ -45,7 +45,7 @@ func (q query) text(s string) *string {
 }
 
 func (q query) optional(s *string) *string {
-	if s == nil {
+	if value(s) == "" {
 		return nil
 	}
 	return q.text(*s)
@@ -173,7 +173,7 @@ func (s *Service) ListObjectsV2(ctx context.Context, sc auth.Scope, in *s3.ListO
 		return nil, err
 	}
 	q.after = value(in.StartAfter)
-	if in.ContinuationToken != nil {
+	if value(in.ContinuationToken) != "" {
 		if q.after, err = readToken(*in.ContinuationToken); err != nil {
 			return nil, invalidArgument("continuation-token", *in.ContinuationToken, "The continuation token provided is incorrect")
 		}

@@ -44,15 +44,15 @@ func (s *Service) writeNeeds(ctx context.Context, sc auth.Scope, w writing, k ke
 	}
 	key := value(w.key)
 	needs := []auth.Access{writeAccess(sc, b, "s3:PutObject", key, permWrite, k)}
-	add := func(asked bool, action string) {
+	add := func(asked bool, action, permission string) {
 		if asked {
-			needs = append(needs, writeAccess(sc, b, action, key, "", k))
+			needs = append(needs, writeAccess(sc, b, action, key, permission, k))
 		}
 	}
-	add(!w.acl.empty(), "s3:PutObjectAcl")
-	add(len(w.tags) > 0, "s3:PutObjectTagging")
-	add(w.lockMode != nil || w.retain != nil, "s3:PutObjectRetention")
-	add(w.hold != nil, "s3:PutObjectLegalHold")
+	add(!w.acl.empty(), "s3:PutObjectAcl", permWrite) // who may write by a list owns what it writes
+	add(len(w.tags) > 0, "s3:PutObjectTagging", "")
+	add(w.lockMode != nil || w.retain != nil, "s3:PutObjectRetention", "")
+	add(w.hold != nil, "s3:PutObjectLegalHold", "")
 	return needs, nil
 }
 
