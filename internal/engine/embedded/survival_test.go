@@ -255,6 +255,26 @@ func TestLinger(t *testing.T) {
 	}
 }
 
+// An engine whose folder has been removed ends, with its containers.
+func TestAbandoned(t *testing.T) {
+	d := open(t, func(c *Config) { c.Linger = 50 * time.Millisecond })
+	started(t, d, enginetest.Spec("sleep 1000"))
+	pid := supervisorPid(t, d)
+	d.dropIdle()
+	if err := os.Remove(d.cfg.Data + "/socket"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the supervisor has ended", func() bool { return reaped(pid) })
+	await(t, "nothing is left", func() bool {
+		for _, n := range census(t, d.cfg.Name) {
+			if n > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestSocketIsPrivate(t *testing.T) {
 	d := open(t)
 	if _, err := d.Info(context.Background()); err != nil {

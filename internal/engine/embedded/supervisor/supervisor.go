@@ -206,7 +206,7 @@ func (s *supervisor) serve() {
 			go s.serveConn(c)
 		}
 	}()
-	idle := time.NewTicker(max(s.cfg.Linger/4, 10*time.Millisecond))
+	idle := time.NewTicker(min(max(s.cfg.Linger/4, 10*time.Millisecond), 2*time.Second))
 	defer idle.Stop()
 	needed := time.Now()
 	for {
@@ -220,6 +220,10 @@ func (s *supervisor) serve() {
 				return
 			}
 		case <-idle.C:
+			if s.abandoned() {
+				s.end(true)
+				return
+			}
 			if s.busy() {
 				needed = time.Now()
 			} else if time.Since(needed) > s.cfg.Linger {
@@ -228,6 +232,18 @@ func (s *supervisor) serve() {
 			}
 		}
 	}
+}
+
+// abandoned says that the engine's folder has been taken away, so that nobody
+// can ever reach this supervisor and its containers again.
+func (s *supervisor) abandoned() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns > 0 {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(s.cfg.Data, "socket"))
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // busy says whether anybody is connected or any container lives.
@@ -244,6 +260,9 @@ func (s *supervisor) busy() bool {
 	}
 	return false
 }
+
+// endTimeout is how long the end of all containers may take.
+const endTimeout = 30 * time.Second
 
 // end stops all containers and gives everything back. With forget their records
 // go too; else the next supervisor tells of them.
@@ -267,8 +286,18 @@ func (s *supervisor) end(forget bool) {
 			}
 		})
 	}
-	wait.Wait()
-	s.janitor.Wait()
+	done := make(chan struct{})
+	go func() {
+		wait.Wait()
+		s.janitor.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(endTimeout): // a process that the kernel does not let go: the next supervisor finds it
+		fmt.Fprintln(os.Stderr, "supervisor: some containers would not end in time")
+		return
+	}
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
 		err = errors.Join(err, os.RemoveAll(s.logs()))
