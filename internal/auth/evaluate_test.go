@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -317,7 +318,7 @@ func TestProperties(t *testing.T) {
 			Policies: auth.Policies{Identity: list},
 		}).Allowed()
 	}
-	for range 3000 {
+	for range 1000 {
 		statements := make([]string, 1+r.IntN(5))
 		for i := range statements {
 			statements[i] = random(r)
@@ -395,5 +396,47 @@ func TestSigningKeys(t *testing.T) {
 		if d.Allowed() != want {
 			t.Errorf("%s: allowed is %v", condition, d.Allowed())
 		}
+	}
+}
+
+// A boundary, a session policy and a denying resource policy only ever narrow.
+func TestLayersOnlyNarrow(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 800 {
+		e := auth.Evaluation{
+			Scope:    auth.NewScope(session("r"), "us-east-1", auth.Request{Time: now}),
+			Access:   auth.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/ann", Context: map[string][]string{"s3:prefix": {"ann"}}},
+			Policies: auth.Policies{Identity: docs(t, random(r), random(r))},
+		}
+		if r.IntN(2) == 0 {
+			e.Access.Policy = byPrincipal("Allow", `{"AWS":"`+session("r").Role+`"}`)
+		}
+		before := auth.Evaluate(e)
+		extra := docs(t, random(r))
+		switch r.IntN(3) {
+		case 0:
+			e.Policies.Boundary = extra
+		case 1:
+			e.Policies.Session = extra
+		case 2:
+			e.Access.Policy = byPrincipal("Deny", `{"AWS":["`+session("r").Role+`"]}`)
+		}
+		if after := auth.Evaluate(e); after.Allowed() && !before.Allowed() {
+			t.Fatalf("widened: %+v", e)
+		}
+	}
+}
+
+// The cache of parsed policies stays small, whatever is parsed.
+func TestManyPolicies(t *testing.T) {
+	pad := strings.Repeat(" ", 10_000)
+	for i := range 1000 {
+		doc := policy(`{"Sid":"s` + strconv.Itoa(i) + `","Effect":"Allow","Action":"*","Resource":"*"}` + pad)
+		if p := parse(t, doc); p.Statements[0].SID != "s"+strconv.Itoa(i) {
+			t.Fatal("another policy")
+		}
+	}
+	if n := auth.CachedForTest(); n > 9<<20 {
+		t.Errorf("%d bytes are kept", n)
 	}
 }

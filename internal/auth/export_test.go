@@ -23,3 +23,16 @@ func SignForTest(c Credential, date, region, service, text string) string {
 	s := signature{date: date, region: region, service: service}
 	return hex.EncodeToString(sum256(derive(c.Secret, &s), text))
 }
+
+// CachedForTest returns the bytes of text that the cache of policies holds.
+func CachedForTest() int {
+	n := 0
+	parsed.mu.Lock()
+	defer parsed.mu.Unlock()
+	for _, m := range []map[string]*Policy{parsed.mu.young, parsed.mu.old} {
+		for doc := range m {
+			n += len(doc)
+		}
+	}
+	return n
+}

@@ -57,11 +57,12 @@ type policyCache struct {
 	mu struct {
 		sync.Mutex
 		young, old map[string]*Policy
+		size       int // of the texts in young
 	}
 }
 
 const (
-	generation    = 4096    // policies in each half of the cache
+	generation    = 4 << 20 // bytes of text in each half of the cache
 	maxPolicySize = 1 << 20 // bytes; no service takes near as much
 )
 
@@ -85,10 +86,11 @@ func (c *policyCache) put(doc string, p *Policy) {
 }
 
 func (c *policyCache) putLocked(doc string, p *Policy) {
-	if c.mu.young == nil || len(c.mu.young) >= generation {
-		c.mu.old, c.mu.young = c.mu.young, make(map[string]*Policy)
+	if c.mu.young == nil || c.mu.size >= generation {
+		c.mu.old, c.mu.young, c.mu.size = c.mu.young, make(map[string]*Policy), 0
 	}
 	c.mu.young[strings.Clone(doc)] = p
+	c.mu.size += len(doc)
 }
 
 // ParsePolicy reads a policy document. Policies are kept by content, so that
