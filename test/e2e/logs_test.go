@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -203,4 +206,107 @@ func TestLogsLiveTail(t *testing.T) {
 		}
 	}
 	t.Fatalf("the stream ended: %v", stream.Err())
+}
+
+// Every batch that was acknowledged is there after a kill, once and whole; of one
+// that was not, all or nothing.
+func TestLogEventsOutliveKills(t *testing.T) {
+	s := start(t)
+	s.aws("logs", "create-log-group", "--log-group-name", "g")
+	const writers, size = 8, 3
+	for w := range writers {
+		if _, err := s.logs().CreateLogStream(t.Context(), &cloudwatchlogs.CreateLogStreamInput{LogGroupName: new("g"), LogStreamName: new(fmt.Sprint(w))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	for round := range 5 {
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for turn := 0; ; turn++ {
+					batch := fmt.Sprintf("%d/%d/%d", round, w, turn)
+					var events []types.InputLogEvent
+					for i := range size {
+						events = append(events, types.InputLogEvent{Timestamp: new(time.Now().UnixMilli()), Message: new(fmt.Sprintf("%s#%d", batch, i))})
+					}
+					_, err := s.logs().PutLogEvents(t.Context(), &cloudwatchlogs.PutLogEventsInput{LogGroupName: new("g"), LogStreamName: new(fmt.Sprint(w)), LogEvents: events})
+					if err != nil {
+						return // the server is gone
+					}
+					mu.Lock()
+					acknowledged[batch] = true
+					mu.Unlock()
+				}
+			})
+		}
+		eventually(t, patience, func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if n := len(acknowledged); n < 60*(round+1)+rand.IntN(20) {
+				return fmt.Errorf("%d batches", n)
+			}
+			return nil
+		})
+		s.kill()
+		wg.Wait()
+		s.restart()
+	}
+	found := map[string]int{}
+	pages := cloudwatchlogs.NewFilterLogEventsPaginator(s.logs(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: new("g")})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Events {
+			batch, _, _ := strings.Cut(*e.Message, "#")
+			found[batch]++
+		}
+	}
+	for batch := range acknowledged {
+		if found[batch] != size {
+			t.Errorf("of batch %s, which was acknowledged, %d events are there", batch, found[batch])
+		}
+	}
+	for batch, n := range found {
+		if n != size {
+			t.Errorf("of batch %s there are %d events of %d", batch, n, size)
+		}
+	}
+	t.Logf("%d batches were acknowledged, %d are there", len(acknowledged), len(found))
+}
+
+const subscriber = `import base64, gzip, json
+def handler(event, context):
+    data = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
+    for e in data["logEvents"]:
+        print("got", data["logGroup"], data["subscriptionFilters"], e["message"])
+`
+
+func TestLogsSubscription(t *testing.T) {
+	needRoot(t)
+	s := start(t)
+	archive := filepath.Join(t.TempDir(), "code.zip")
+	if err := os.WriteFile(archive, zipped(t, "handler.py", subscriber), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	role := strings.TrimSpace(s.aws("iam", "create-role", "--role-name", "r", "--assume-role-policy-document", trustLambda, "--query", "Role.Arn", "--output", "text"))
+	s.aws("iam", "attach-role-policy", "--role-name", "r", "--policy-arn", basicExecution)
+	function := strings.TrimSpace(s.aws("lambda", "create-function", "--function-name", "sink", "--runtime", pythonRuntime(t), "--handler", "handler.handler",
+		"--role", role, "--zip-file", "fileb://"+archive, "--query", "FunctionArn", "--output", "text"))
+	s.aws("lambda", "wait", "function-active", "--function-name", "sink")
+	s.aws("logs", "create-log-group", "--log-group-name", "app")
+	subscribe := []string{"logs", "put-subscription-filter", "--log-group-name", "app", "--filter-name", "errors", "--filter-pattern", "ERROR", "--destination-arn", function}
+	if _, e, err := s.tryAWS(subscribe...); err == nil || !strings.Contains(e, "Could not execute the lambda function.") {
+		t.Errorf("without the function's permission: %v %s", err, e)
+	}
+	s.aws("lambda", "add-permission", "--function-name", "sink", "--statement-id", "logs", "--action", "lambda:InvokeFunction",
+		"--principal", "logs.amazonaws.com", "--source-arn", "arn:aws:logs:us-east-1:000000000000:log-group:app:*")
+	s.aws(subscribe...)
+	s.putLog("app", "a", "fine", "ERROR one")
+	if log := s.waitForLog("/aws/lambda/sink", "got app ['errors'] ERROR one"); strings.Contains(log, "fine") {
+		t.Errorf("the function got\n%s", log)
+	}
 }
