@@ -12,6 +12,12 @@ type JSONHook interface {
 	AppendJSON(b []byte) []byte
 }
 
+// JSONMapHook is what a hot type may implement besides, to read maps of itself.
+type JSONMapHook interface {
+	// DecodeJSONMap returns a map[string]T, T being the type.
+	DecodeJSONMap(r *JSONReader) (any, error)
+}
+
 // decodeJSON fills v, which is addressable, with the next value of r.
 func (p *plan) decodeJSON(r *JSONReader, v reflect.Value, m *field) error {
 	if p.hook {
@@ -70,6 +76,13 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 			return err
 		})
 		*m = out
+		return err
+	}
+	if p.elem.maps != nil {
+		m, err := p.elem.maps.DecodeJSONMap(r)
+		if err == nil {
+			v.Set(reflect.ValueOf(m))
+		}
 		return err
 	}
 	v.Set(reflect.MakeMap(v.Type()))

@@ -33,7 +33,8 @@ type plan struct {
 	elem *field // element of a list, value of a map
 	key  *field
 
-	hook    bool // the type has DecodeJSON and AppendJSON
+	hook    bool        // the type has DecodeJSON and AppendJSON
+	maps    JSONMapHook // nil if it has none
 	index   uint16
 	checked bool // the shape or one below it has constraints
 }
@@ -159,6 +160,9 @@ func (b *planner) plan(index uint16, typ reflect.Type) (*plan, error) {
 			return nil, mismatch
 		}
 		p.hook = reflect.PointerTo(typ).Implements(typeJSONHook)
+		if p.hook {
+			p.maps, _ = reflect.New(typ).Interface().(JSONMapHook)
+		}
 		return p, b.structure(p)
 	case List:
 		if typ.Kind() != reflect.Slice || len(shape.Members) != 1 {

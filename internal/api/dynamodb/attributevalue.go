@@ -43,6 +43,9 @@ func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 	})
 }
 
+// DecodeJSONMap implements wire.JSONMapHook.
+func (*AttributeValue) DecodeJSONMap(r *wire.JSONReader) (any, error) { return values(r) }
+
 func text(r *wire.JSONReader) (*string, error) {
 	s, err := r.String()
 	return &s, err
