@@ -66,8 +66,10 @@ func credential(name string) auth.Credential {
 var (
 	root = auth.Credential{AccessKey: "AKIAROOT", Secret: "secret of root",
 		Principal: auth.Principal{Kind: auth.Root, Account: account, ARN: "arn:aws:iam::" + account + ":root", ID: account}}
-	ann   = credential("ann")   // may do all but what a deny says
-	guest = credential("guest") // may do nothing
+	// everybody's key is one that everybody knows.
+	everybody = auth.Credential{AccessKey: "test", Secret: "test", Principal: root.Principal}
+	ann       = credential("ann")   // may do all but what a deny says
+	guest     = credential("guest") // may do nothing
 )
 
 // world is a gateway over a few operations of each protocol, on a real server.
@@ -107,7 +109,7 @@ func newWorld(t testing.TB) *world {
 	dir := people{keys: map[string]auth.Credential{}, policies: map[string]string{
 		ann.Principal.ARN: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Sid":"NoSecrets","Effect":"Deny","Action":"*","Resource":"*secret*"}]}`,
 	}}
-	for _, c := range []auth.Credential{root, ann, guest} {
+	for _, c := range []auth.Credential{root, everybody, ann, guest} {
 		dir.keys[c.AccessKey] = c
 	}
 	level := slog.LevelDebug
@@ -116,7 +118,9 @@ func newWorld(t testing.TB) *world {
 	}
 	g, err := gateway.New(gateway.Config{
 		Services: w.services(), Directory: dir, Region: "us-east-1", Clock: w.clock,
-		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: level})),
+		Log:      slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: level})),
+		TestKeys: func(key string) bool { return key == everybody.AccessKey },
+		CORS:     w,
 		Used: func(p auth.Principal, service, region string, _ time.Time) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -130,6 +134,14 @@ func newWorld(t testing.TB) *world {
 	w.server = httptest.NewServer(g)
 	t.Cleanup(w.server.Close)
 	return w
+}
+
+// CORS implements gateway.BucketCORS: the bucket "shared" lets one page in.
+func (w *world) CORS(_ context.Context, bucket, origin, _ string, _ []string, _ bool) (http.Header, bool) {
+	if bucket != "shared" || origin != "https://friend.example" {
+		return nil, false
+	}
+	return http.Header{"Access-Control-Allow-Origin": {origin}}, true
 }
 
 // on makes an operation whose rule is one action on one resource.
