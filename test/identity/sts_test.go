@@ -373,3 +373,22 @@ func TestAcrossAccounts(t *testing.T) {
 	_, err = b.assume(weak, &api.AssumeRoleInput{RoleArn: named}) // named, but without a policy of its own
 	b.wantCode(err, "AccessDenied", "sts:AssumeRole")
 }
+
+// The account's password policy may let users change their own password; a deny
+// still wins.
+func TestUsersMayChangeTheirPassword(t *testing.T) {
+	b := newBench(t)
+	free := b.user("free", "")
+	barred := b.user("barred", `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"iam:ChangePassword","Resource":"*"}}`)
+	for _, u := range []string{"free", "barred"} {
+		do[iamapi.CreateLoginProfileOutput](b, b.root, "iam", "CreateLoginProfile", &iamapi.CreateLoginProfileInput{UserName: &u, Password: ptr("First-one1")})
+	}
+	change := func(sc auth.Scope) error {
+		_, err := call[iamapi.ChangePasswordOutput](b, sc, "iam", "ChangePassword", &iamapi.ChangePasswordInput{OldPassword: ptr("First-one1"), NewPassword: ptr("Second-one2")})
+		return err
+	}
+	b.wantCode(change(free), "AccessDenied", "iam:ChangePassword")
+	do[iamapi.UpdateAccountPasswordPolicyOutput](b, b.root, "iam", "UpdateAccountPasswordPolicy", &iamapi.UpdateAccountPasswordPolicyInput{AllowUsersToChangePassword: ptr(true)})
+	b.wantCode(change(free), "", "")
+	b.wantCode(change(barred), "AccessDenied", "explicit deny")
+}

@@ -284,3 +284,28 @@ func TestSAMLProviders(t *testing.T) {
 	_, err = b.GetSAMLProvider(b.ctx, b.root, &api.GetSAMLProviderInput{SAMLProviderArn: arn})
 	wantText(t, err, "NoSuchEntity: Manifest not found for arn "+*arn)
 }
+
+func TestIssuerURLs(t *testing.T) {
+	b := newBench(t)
+	const head = "arn:aws:iam::123456789012:oidc-provider/"
+	for _, c := range []struct{ url, arn, code string }{
+		{"https://id.example.com", head + "id.example.com", ""},
+		{"https://id.example.com/", head + "id.example.com/", ""}, // another one: issuers are compared to the letter
+		{"https://id.example.com/realm/x", head + "id.example.com/realm/x", ""},
+		{"http://127.0.0.1:8080/realm", head + "127.0.0.1:8080/realm", ""},
+		{"http://id.example.com", "", "ValidationError"},
+		{"https://id.example.com?x=1", "", "ValidationError"},
+		{"https://user@id.example.com", "", "ValidationError"},
+		{"id.example.com", "", "ValidationError"},
+		{"https://id.example.com", "", "EntityAlreadyExists"},
+	} {
+		out, err := b.CreateOpenIDConnectProvider(b.ctx, b.root, &api.CreateOpenIDConnectProviderInput{Url: &c.url})
+		wantCode(t, err, c.code)
+		if err == nil && *out.OpenIDConnectProviderArn != c.arn {
+			t.Errorf("%s: %s", c.url, *out.OpenIDConnectProviderArn)
+		}
+		if p, err := b.Provider(b.ctx, testAccount, c.url); c.code == "" && (err != nil || p.ARN != c.arn) {
+			t.Errorf("%s as an issuer: %+v, %v", c.url, p, err)
+		}
+	}
+}

@@ -99,7 +99,7 @@ func (s *Service) people() []op.Operation {
 		on(s, "GetLoginProfile", onUser, s.GetLoginProfile),
 		on(s, "UpdateLoginProfile", onUser, s.UpdateLoginProfile),
 		on(s, "DeleteLoginProfile", onUser, s.DeleteLoginProfile),
-		on(s, "ChangePassword", onUser, s.ChangePassword),
+		op.New("ChangePassword", s.changePasswordRule, s.ChangePassword),
 		on(s, "UploadSSHPublicKey", onUser, s.UploadSSHPublicKey),
 		on(s, "GetSSHPublicKey", onUser, s.GetSSHPublicKey),
 		on(s, "ListSSHPublicKeys", onUser, s.ListSSHPublicKeys),

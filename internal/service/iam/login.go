@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"reflect"
 	"strings"
 	"unicode"
 
@@ -155,6 +156,22 @@ func (s *Service) DeleteLoginProfile(ctx context.Context, sc auth.Scope, in *api
 		}
 		u.Login = nil
 		return users.Put(tx, u)
+	})
+}
+
+// changePasswordRule lets users change their own password without a policy that
+// says so if the account's password policy does (AllowUsersToChangePassword).
+func (s *Service) changePasswordRule(ctx context.Context, sc auth.Scope, in *api.ChangePasswordInput) ([]auth.Access, error) {
+	out, err := s.accesses(ctx, sc, "ChangePassword", onUser, reflect.ValueOf(in).Elem(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return out, s.view(ctx, func(tx *store.Tx) error {
+		a, err := s.account(tx, sc.Account)
+		if err == nil && sc.Principal.Kind == auth.User && a.Password != nil {
+			out[0].ACL = a.Password.UsersMayChange
+		}
+		return err
 	})
 }
 

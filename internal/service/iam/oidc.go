@@ -35,7 +35,8 @@ func (s *Service) oidc(tx *store.Tx, account, providerARN string) (*oidcRow, err
 }
 
 // issuerAddress is an issuer's URL without its scheme, as ARNs and condition
-// keys have it. http is for issuers on this machine only.
+// keys have it; a slash at the end belongs to it. http is for issuers on this
+// machine only.
 func issuerAddress(issuer string) (address string, plain bool, err error) {
 	u, perr := url.Parse(issuer)
 	if perr != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
@@ -48,7 +49,7 @@ func issuerAddress(issuer string) (address string, plain bool, err error) {
 	default:
 		return "", false, validationError("Invalid Open ID Connect Provider URL")
 	}
-	return strings.TrimSuffix(u.Host+u.EscapedPath(), "/"), plain, nil
+	return u.Host + u.EscapedPath(), plain, nil
 }
 
 func loopback(host string) bool {
