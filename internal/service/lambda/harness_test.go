@@ -143,6 +143,10 @@ func (w *world) bootstrap(programs map[string]program) enginetest.Program {
 			k, v, _ := strings.Cut(e, "=")
 			env[k] = v
 		}
+		if string(name) == "never ready" {
+			<-ctx.Done()
+			return 1
+		}
 		hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return p.Dial(ctx, network, runtimeAPI)
 		}}}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	api "skerry/internal/api/lambda"
 	"skerry/internal/base/awserr"
@@ -247,5 +248,51 @@ func TestAsync(t *testing.T) {
 	}
 	if got := <-ran; got != `"x"`+sc.Request.ID {
 		t.Errorf("%s", got)
+	}
+}
+
+func TestInitTimeout(t *testing.T) {
+	w := newWorld(t, nil)
+	w.initLimit = 50 * time.Millisecond
+	w.create("f", "never ready", func(in *api.CreateFunctionInput) { in.Timeout = new(int32(1)) })
+	out := w.invoke("f", "1")
+	if !strings.Contains(string(out.Payload), `"errorType":"Sandbox.Timedout"`) || !strings.Contains(string(out.Payload), "Task timed out after 1.00 seconds") {
+		t.Errorf("%s", out.Payload)
+	}
+	w.until("the log is written", func() bool { return len(w.written("/aws/lambda/f")) >= 8 })
+	log := strings.Join(w.written("/aws/lambda/f"), "")
+	if strings.Count(log, "INIT_START") != 2 || strings.Count(log, "Phase: init\tStatus: timeout\n") != 2 || !strings.Contains(log, "Status: timeout\n") {
+		t.Errorf("%s", log)
+	}
+	w.until("no sandbox is left", func() bool { return w.sandboxes() == 0 })
+}
+
+func TestJSONLog(t *testing.T) {
+	w := newWorld(t, map[string]program{"echo": echo})
+	w.create("f", "echo", func(in *api.CreateFunctionInput) {
+		in.LoggingConfig = &api.LoggingConfig{LogFormat: new("JSON"), LogGroup: new("mine")}
+	})
+	w.invoke("f", "1")
+	w.until("the log is written", func() bool { return len(w.written("mine")) == 4 })
+	var kinds []string
+	for _, line := range w.written("mine") {
+		var e struct {
+			Type   string
+			Record struct {
+				Status  string
+				Metrics struct{ MemorySizeMB int }
+			}
+		}
+		if json.Unmarshal([]byte(line), &e) != nil {
+			kinds = append(kinds, strings.TrimSpace(line))
+			continue
+		}
+		kinds = append(kinds, e.Type)
+		if e.Type == "platform.report" && (e.Record.Status != "success" || e.Record.Metrics.MemorySizeMB != 128) {
+			t.Errorf("%s", line)
+		}
+	}
+	if strings.Join(kinds, "; ") != "platform.initStart; platform.start; got 1; platform.report" {
+		t.Errorf("%q", kinds)
 	}
 }

@@ -66,15 +66,17 @@ type Config struct {
 // Service is Lambda.
 type Service struct {
 	Deps
-	born     time.Time
-	fleet    *fleet
-	logs     *logbook
-	keys     *keyring
-	children *loop.Children
-	api      *runtime.Server
-	resolver *resolver.Resolver
-	cleared  atomic.Bool
-	found    struct {
+	born time.Time
+	// initLimit is how long a function may initialise before its first event.
+	initLimit time.Duration
+	fleet     *fleet
+	logs      *logbook
+	keys      *keyring
+	children  *loop.Children
+	api       *runtime.Server
+	resolver  *resolver.Resolver
+	cleared   atomic.Bool
+	found     struct {
 		sync.Mutex
 		interpreters map[string]*interpreter
 	}
@@ -82,7 +84,7 @@ type Service struct {
 
 // New returns the service. Its deliveries find it in the outbox.
 func New(d Deps) *Service {
-	s := &Service{Deps: d, born: d.Clock.Now(), fleet: newFleet(), logs: &logbook{dirty: map[*logStream]struct{}{}},
+	s := &Service{Deps: d, born: d.Clock.Now(), initLimit: initLimit, fleet: newFleet(), logs: &logbook{dirty: map[*logStream]struct{}{}},
 		keys: &keyring{keys: map[keyName]key{}}, children: loop.NewChildren(d.Log), api: runtime.NewServer(), resolver: newResolver()}
 	if s.NodeModules == "" {
 		s.NodeModules = findSDK()

@@ -94,7 +94,7 @@ func neverStarted(e *event, err error) *result {
 // as the function's: "Lambda execution environment lifecycle".
 func (r *runOf) initialise(ctx context.Context) *result {
 	s, sb := r.s, r.sb
-	allowed := initLimit
+	allowed := s.initLimit
 	if r.retry {
 		allowed = r.timeout()
 	}
