@@ -18,6 +18,7 @@ func (p *parts) background() []loop.Loop {
 		p.logs.Sweep(),       // by period: retention, and what was deleted
 		p.logs.Storage(),     // by period
 		p.s3.GarbageLoop(),   // by period: the bytes of deleted objects
+		p.s3.StorageLoop(),   // by period
 		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
 	}, p.lambda.Loops()) // woken by invocations and by changes of functions
 }

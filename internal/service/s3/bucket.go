@@ -280,6 +280,9 @@ func (s *Service) DeleteBucket(ctx context.Context, sc auth.Scope, in *s3.Delete
 				return err
 			}
 		}
+		if err := metered.Delete(tx, store.K(b.ID)); err != nil {
+			return err
+		}
 		return buckets.Delete(tx, store.K(b.Name))
 	})
 	return &s3.DeleteBucketOutput{}, err

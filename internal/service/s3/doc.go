@@ -35,6 +35,7 @@
 //	s3/shares     content id                shareRow: how many objects share it, where it is several
 //	s3/uploads    bucket id, key, upload id uploadRow: under way; its parts are contents of its id
 //	s3/garbage    time, id                  garbageRow: blobs and contents to delete after a time
+//	s3/metered    bucket id                 meteredRow: until when its storage is metered
 //	s3/masters    id                        masterRow: keys that seal the objects' data keys (SSE-S3)
 //
 // A bucket id is of one incarnation: a bucket made again under its name has another.

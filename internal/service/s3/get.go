@@ -140,6 +140,7 @@ func (s *Service) look(ctx context.Context, q readRequest) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.count(v.bucket, tier2)
 	if q.part != nil && q.bytes != nil {
 		return nil, invalidRequest("Cannot specify both Range header and partNumber query parameter")
 	}

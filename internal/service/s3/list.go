@@ -200,5 +200,8 @@ func (s *Service) listPage(ctx context.Context, name, expected *string, q query)
 		}
 		return err
 	})
+	if err == nil {
+		s.count(b, tier1)
+	}
 	return b, p, err
 }

@@ -116,14 +116,16 @@ func (s *Service) openUpload(ctx context.Context, r partRequest) (*uploadRow, []
 	if r.number < 1 || r.number > maxParts {
 		return nil, nil, invalidArgument("partNumber", strconv.Itoa(int(r.number)), "Part number must be an integer between 1 and 10000, inclusive")
 	}
+	var b *bucketRow
 	var u *uploadRow
 	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		_, u, err = s.upload(tx, r.bucket, r.key, r.upload, r.expected)
+		b, u, err = s.upload(tx, r.bucket, r.key, r.upload, r.expected)
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	s.count(b, tier1)
 	c, err := parseCustomerKey(r.customer[0], r.customer[1], r.customer[2])
 	if err != nil {
 		return nil, nil, err

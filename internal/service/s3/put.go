@@ -145,6 +145,7 @@ func (s *Service) commitObject(ctx context.Context, sc auth.Scope, bucket *strin
 		if expiration, err = s.expiration(tx, b, o); err != nil {
 			return err
 		}
+		tx.OnCommit(func() { s.count(b, tier1) })
 		return s.notify(tx, b, o, sc, event)
 	})
 	return expiration, err

@@ -201,6 +201,12 @@ type garbageRow struct {
 	After   time.Time `cbor:"t"` // readers that opened it before have until then
 }
 
+// meteredRow says until when the storage of a bucket is metered.
+type meteredRow struct {
+	Bucket string    `cbor:"b"` // bucket id
+	Until  time.Time `cbor:"t"`
+}
+
 // masterRow is a master key of SSE-S3.
 type masterRow struct {
 	ID  string `cbor:"i"`
@@ -232,5 +238,6 @@ var (
 	shares  = store.NewTable("s3/shares", func(r *shareRow) store.Key { return store.K(r.ID) })
 	uploads = store.NewTable("s3/uploads", func(r *uploadRow) store.Key { return store.K(r.Bucket, r.Key, r.ID) })
 	garbage = store.NewTable("s3/garbage", func(r *garbageRow) store.Key { return store.K(r.After, r.ID) })
+	metered = store.NewTable("s3/metered", func(r *meteredRow) store.Key { return store.K(r.Bucket) })
 	masters = store.NewTable("s3/masters", func(r *masterRow) store.Key { return store.K(r.ID) })
 )
