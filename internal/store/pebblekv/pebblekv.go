@@ -131,8 +131,11 @@ func (d *DB) open(dir string, o Options) error {
 	opts.Lock, opts.FS = d.lock, d.room
 	pdb, err := pebble.Open(dir, opts)
 	opts.Cache.Unref()
-	if pebble.IsCorruptionError(err) && pebble.ExtractDataCorruptionInfo(err) == nil {
-		return fmt.Errorf("%w: file %s: %w", kv.ErrDamaged, d.room.reading(), err)
+	// Pebble does not say which file it was reading, nor that a wrong option is damage.
+	last := d.room.reading()
+	if pebble.IsCorruptionError(err) && pebble.ExtractDataCorruptionInfo(err) == nil ||
+		err != nil && !vfs.IsNoSpaceError(err) && strings.HasPrefix(o.FS.PathBase(last), "OPTIONS-") {
+		return fmt.Errorf("%w: file %s: %w", kv.ErrDamaged, last, err)
 	}
 	if oserror.IsNotExist(err) {
 		return fmt.Errorf("%w: a file is missing: %w", kv.ErrDamaged, err)

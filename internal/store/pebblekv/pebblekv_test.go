@@ -2,6 +2,7 @@ package pebblekv_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,7 +35,10 @@ type slowDisk struct {
 	slow    atomic.Bool
 	syncing chan struct{} // receives when a sync begins
 	finish  chan struct{} // lets one end
+	broken  atomic.Bool   // no sync succeeds
 }
+
+var errBroken = errors.New("broken disk")
 
 func (d *slowDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := d.FS.Create(name, c)
@@ -44,20 +48,65 @@ func (d *slowDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	return f, err
 }
 
+// TestBrokenLog: when a log cannot be synced, what is not durable is not
+// acknowledged, then or later, and reading goes on.
+func TestBrokenLog(t *testing.T) {
+	disk := &slowDisk{FS: vfs.NewCrashableMem()}
+	d, err := pebblekv.Open("db", pebblekv.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key string) error {
+		x, err := d.Begin(t.Context())
+		if err != nil {
+			return err
+		}
+		defer x.Close()
+		return x.Commit(t.Context(), []kv.Write{{Key: []byte(key), Value: []byte("1")}})
+	}
+	if err := put("a"); err != nil {
+		t.Fatal(err)
+	}
+	disk.broken.Store(true)
+	for range 3 {
+		if err := put("b"); !errors.Is(err, errBroken) {
+			t.Errorf("put on a broken disk: %v", err)
+		}
+	}
+	disk.broken.Store(false)
+	if err := put("c"); !errors.Is(err, errBroken) {
+		t.Errorf("put after a sync was lost: %v", err)
+	}
+	v, err := d.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if get(t, v, "a") != "1" || get(t, v, "b") != "" {
+		t.Error("a View sees another state than the durable one")
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 type slowFile struct {
 	vfs.File
 	disk *slowDisk
 }
 
-func (f *slowFile) wait() {
+func (f *slowFile) sync(do func() error) error {
 	if f.disk.slow.Load() {
 		f.disk.syncing <- struct{}{}
 		<-f.disk.finish
 	}
+	if f.disk.broken.Load() {
+		return errBroken
+	}
+	return do()
 }
 
-func (f *slowFile) Sync() error     { f.wait(); return f.File.Sync() }
-func (f *slowFile) SyncData() error { f.wait(); return f.File.SyncData() }
+func (f *slowFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f *slowFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 func get(t *testing.T, r kv.Reader, key string) string {
 	t.Helper()

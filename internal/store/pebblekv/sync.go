@@ -55,6 +55,13 @@ func (d *DB) broken() error {
 	return d.group.err
 }
 
+func (d *DB) fail(err error) {
+	d.group.Lock()
+	defer d.group.Unlock()
+	d.group.err = err
+	d.group.done.Broadcast()
+}
+
 // sync puts everything applied so far on disk, shows it to Views, and returns its
 // version.
 func (d *DB) sync() (uint64, error) {

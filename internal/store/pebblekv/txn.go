@@ -3,6 +3,7 @@ package pebblekv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -101,7 +102,7 @@ func (t *txn) Commit(_ context.Context, writes []kv.Write) error {
 // that it is in no conflict with.
 func (t *txn) apply(b *pebble.Batch, keys []string) (version uint64, err error) {
 	d := t.db
-	if err := errors.Join(d.broken(), d.room.check(b.Len())); err != nil {
+	if err := d.room.check(b.Len()); err != nil {
 		return 0, err
 	}
 	t.merge()
@@ -116,10 +117,25 @@ func (t *txn) apply(b *pebble.Batch, keys []string) (version uint64, err error) 
 	if t.began < d.mu.floor || t.conflicts(d.mu.since(checked)) {
 		return 0, kv.ErrConflict
 	}
-	if err := d.db.Apply(b, pebble.NoSync); err != nil {
-		return 0, translate(err)
+	if err := d.write(b); err != nil {
+		return 0, err
 	}
 	return d.mu.add(keys), nil
+}
+
+// write applies a batch, with d.mu held. Pebble panics when it cannot write its log;
+// then nothing can be written any more.
+func (d *DB) write(b *pebble.Batch) (err error) {
+	if err := d.broken(); err != nil {
+		return err
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the log cannot be written: %v", v)
+			d.fail(err)
+		}
+	}()
+	return translate(d.db.Apply(b, pebble.NoSync))
 }
 
 // Clear implements kv.Driver.
@@ -132,13 +148,15 @@ func (d *DB) Clear(context.Context) error {
 }
 
 func (d *DB) clear() (version uint64, err error) {
-	if err := d.broken(); err != nil {
-		return 0, err
+	b := d.db.NewBatch()
+	defer b.Close()
+	if err := b.DeleteRange([]byte{0}, []byte{0xff}, nil); err != nil {
+		return 0, translate(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.db.DeleteRange([]byte{0}, []byte{0xff}, pebble.NoSync); err != nil {
-		return 0, translate(err)
+	if err := d.write(b); err != nil {
+		return 0, err
 	}
 	version = d.mu.add(nil)
 	d.mu.floor = version
