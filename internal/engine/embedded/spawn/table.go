@@ -28,7 +28,7 @@
 //  5. keep everything that the table points to reachable until clone3 has
 //     returned (Table.arena and Table.keep), at a fixed address: the heap's
 //     objects do not move; nothing in the table points into a stack.
-//  6. tell the runtime that the thread is in a system call (entersyscall), so
+//  6. tell the runtime that the thread is in a system call (entersyscallblock), so
 //     that neither garbage collection nor other goroutines wait for a child.
 //
 // Descriptors, working directory and namespaces are copies (no CLONE_FILES, no
@@ -208,7 +208,7 @@ func (t *Table) Run(c Clone) (pid, pidfd int, err error) {
 //go:nosplit
 //go:norace
 func run(f *frame) {
-	entersyscall()
+	entersyscallblock()
 	vfork(f)
 	exitsyscall()
 }
@@ -216,8 +216,8 @@ func run(f *frame) {
 //go:noescape
 func vfork(f *frame)
 
-//go:linkname entersyscall runtime.entersyscall
-func entersyscall()
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
 
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()

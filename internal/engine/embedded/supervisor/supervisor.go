@@ -112,7 +112,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	if s.spawner, err = rootfs.NewRoom(scratch, min(max(runtime.NumCPU(), 2), 8)); err != nil {
+	if s.spawner, err = rootfs.NewRoom(scratch, min(max(2*runtime.NumCPU(), 4), 16)); err != nil {
 		return nil, err
 	}
 	templates, err := rootfs.NewRoom(scratch, 1)
