@@ -45,7 +45,7 @@ func (cc cborCodec) decodeRequest(c *Call, p *plan, in reflect.Value) error {
 }
 
 func (p *plan) decodeCBORBody(b []byte, v reflect.Value, milliTimes bool) error {
-	r := cborReader{b: b, milliTimes: milliTimes}
+	r := cborReader{b: b, milliTimes: milliTimes, budget: newBudget(len(b))}
 	if !r.null() {
 		if err := p.decodeCBORStruct(&r, v); err != nil {
 			return err

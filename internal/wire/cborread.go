@@ -16,6 +16,7 @@ type cborReader struct {
 	// milliTimes says that a whole number is a time in milliseconds, as the Java
 	// SDK writes to Kinesis.
 	milliTimes bool
+	budget     budget
 }
 
 func errCBOR() error { return errSerialization("The request body is not valid CBOR") }
@@ -289,6 +290,9 @@ func (p *plan) decodeCBOR(r *cborReader, v reflect.Value) error {
 			if r.null() {
 				return nil
 			}
+			if err := r.budget.charge(p.elem.typ.Size()); err != nil {
+				return err
+			}
 			n := v.Len()
 			v.Grow(1)
 			v.SetLen(n + 1)
@@ -299,6 +303,9 @@ func (p *plan) decodeCBOR(r *cborReader, v reflect.Value) error {
 		return r.items(cborMap, func() error {
 			key, err := r.text()
 			if err != nil || r.null() {
+				return err
+			}
+			if err := r.budget.charge(p.elem.typ.Size()); err != nil {
 				return err
 			}
 			value := reflect.New(v.Type().Elem()).Elem()

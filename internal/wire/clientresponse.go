@@ -118,7 +118,7 @@ func (c *Call) readQuery(p *plan, b []byte, v reflect.Value) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil
 	}
-	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(b)), query: true}
+	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(b)), query: true, budget: newBudget(len(b))}
 	if _, err := x.root(); err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (c *Call) readError(r *http.Response) error {
 	if typ := r.Header.Get("X-Amzn-Errortype"); typ != "" {
 		fields.typ = typ
 	}
-	jr := JSONReader{b: b}
+	jr := newJSONReader(b)
 	if len(b) > 0 {
 		err := jr.Object(func(name []byte) error {
 			var to *string
@@ -308,7 +308,7 @@ func (c *Call) readXMLError(b []byte, r *http.Response) error {
 		return awserr.New(r.StatusCode, "UnknownError", "%s", string(b))
 	}
 	return c.modelled(r, "", code, message, func(p *plan, v reflect.Value) error {
-		inner := &xmlReader{d: xml.NewDecoder(bytes.NewReader(append([]byte("<Error>"), b[at:]...))), query: x.query}
+		inner := &xmlReader{d: xml.NewDecoder(bytes.NewReader(append([]byte("<Error>"), b[at:]...))), query: x.query, budget: newBudget(len(b))}
 		s, err := inner.root()
 		if err != nil {
 			return err

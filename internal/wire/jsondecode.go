@@ -58,7 +58,11 @@ func (p *plan) decodeJSONList(r *JSONReader, v reflect.Value) error {
 	}
 	n := 0
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	size := p.elem.typ.Size()
 	return r.Array(func() error {
+		if err := r.Charge(size); err != nil {
+			return err
+		}
 		v.Grow(1)
 		v.SetLen(n + 1)
 		n++
@@ -87,7 +91,11 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+	size := p.elem.typ.Size()
 	return r.Object(func(name []byte) error {
+		if err := r.Charge(size); err != nil {
+			return err
+		}
 		key.SetString(r.Key(name))
 		value.SetZero()
 		if err := p.elem.decodeJSON(r, value, p.elem); err != nil {

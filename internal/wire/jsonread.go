@@ -22,13 +22,19 @@ type JSONReader struct {
 	plain bool // the last string read is b[from:to]
 	from  int
 	to    int
+
+	budget budget
 }
+
+// Charge takes the size of a list's element or a map's value, in bytes, off what
+// the body may grow to. Hooks call it for each.
+func (r *JSONReader) Charge(size uintptr) error { return r.budget.charge(size) }
 
 // maxShared is the largest body of which strings are parts.
 const maxShared = 32 << 10
 
 func newJSONReader(b []byte) JSONReader {
-	r := JSONReader{b: b}
+	r := JSONReader{b: b, budget: newBudget(len(b))}
 	if len(b) <= maxShared {
 		r.text = string(b)
 	}

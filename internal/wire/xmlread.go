@@ -15,13 +15,15 @@ type xmlReader struct {
 	d     *xml.Decoder
 	query bool // names of awsQuery
 	depth int
+
+	budget budget
 }
 
 var errXML = errors.New("wire: malformed XML")
 
 // decodeXMLBody reads a document whose root element, whatever its name, is p.
 func (p *plan) decodeXMLBody(b []byte, v reflect.Value) error {
-	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(b))}
+	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(b)), budget: newBudget(len(b))}
 	start, err := x.root()
 	if err != nil {
 		return err
@@ -154,6 +156,9 @@ func (x *xmlReader) structure(p *plan, start xml.StartElement, v reflect.Value) 
 
 // element reads an element of a list and appends it.
 func (x *xmlReader) element(f *field, start xml.StartElement, list reflect.Value) error {
+	if err := x.budget.charge(f.elem.typ.Size()); err != nil {
+		return err
+	}
 	n := list.Len()
 	list.Grow(1)
 	list.SetLen(n + 1)
@@ -165,6 +170,9 @@ func (x *xmlReader) entry(f *field, m reflect.Value) error {
 	keyName, valueName := f.key.wire, f.elem.wire
 	if x.query {
 		keyName, valueName = f.key.query, f.elem.query
+	}
+	if err := x.budget.charge(f.elem.typ.Size()); err != nil {
+		return err
 	}
 	key := ""
 	value := reflect.New(m.Type().Elem()).Elem()

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,40 @@ func TestGzip(t *testing.T) {
 	b := make([]byte, 8)
 	if n, _ := obj.Body.Read(b); string(b[:n]) != "whatever" {
 		t.Errorf("%q", b)
+	}
+}
+
+// TestHostileGrowth: bodies that would take up far more memory than they are
+// long are refused.
+func TestHostileGrowth(t *testing.T) {
+	const n = 1 << 18
+	for target, body := range map[string]string{
+		"DynamoDB_20120810.PutItem":        `{"Item":{"a":{"L":[` + strings.Repeat(`{},`, n) + `{}]}}}`,
+		"DynamoDB_20120810.BatchWriteItem": `{"RequestItems":{"t":[` + strings.Repeat(`{},`, n) + `{}]}}`,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		c, err := wire.Identify(dynamodb.Schema, &wire.Request{Method: "POST", Path: "/", Header: map[string][]string{"X-Amz-Target": {target}}, Body: strings.NewReader(body), Length: int64(len(body))})
+		if err == nil {
+			err = c.Decode(c.Operation.NewInput())
+		}
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 200<<20 {
+			t.Errorf("%s: %d MiB were allocated", target, used>>20)
+		}
+		if target == "DynamoDB_20120810.PutItem" && awserr.Code(err) != "SerializationException" {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+	cborBody := "\xa1jMetricData\x9a\x00\x04\x00\x00" + strings.Repeat("\xa0", n)
+	_, _, err := decode[cloudwatch.PutMetricDataInput](t, cloudwatch.Schema, "POST /service/GraniteServiceVersion20100801/operation/PutMetricData", cborBody, "Smithy-Protocol: rpc-v2-cbor")
+	if awserr.Code(err) != "SerializationException" {
+		t.Error(err)
+	}
+	xmlBody := "<Delete>" + strings.Repeat("<Object/>", n) + "</Delete>"
+	_, _, err = decode[s3.DeleteObjectsInput](t, s3.Schema, "POST /b?delete", xmlBody)
+	if err != nil && awserr.Code(err) != "MalformedXML" {
+		t.Error(err)
 	}
 }
 

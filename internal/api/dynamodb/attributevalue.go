@@ -2,6 +2,12 @@ package dynamodb
 
 import "skerry/internal/wire"
 
+// What a value and a blob of a set take up, in bytes.
+const (
+	valueSize = 160
+	blobSize  = 24
+)
+
 // DecodeJSON implements wire.JSONHook: items are the hot path of the service.
 func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 	return r.Object(func(name []byte) error {
@@ -20,6 +26,9 @@ func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 		case "BS":
 			v.BS = [][]byte{}
 			err = r.Array(func() error {
+				if err := r.Charge(blobSize); err != nil {
+					return err
+				}
 				b, err := r.Blob()
 				v.BS = append(v.BS, b)
 				return err
@@ -29,6 +38,9 @@ func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 		case "L":
 			v.L = []AttributeValue{}
 			err = r.Array(func() error {
+				if err := r.Charge(valueSize); err != nil {
+					return err
+				}
 				v.L = append(v.L, AttributeValue{})
 				return v.L[len(v.L)-1].DecodeJSON(r)
 			})
@@ -70,6 +82,9 @@ func values(r *wire.JSONReader) (map[string]AttributeValue, error) {
 	m := map[string]AttributeValue{}
 	var v AttributeValue
 	err := r.Object(func(name []byte) error {
+		if err := r.Charge(valueSize); err != nil {
+			return err
+		}
 		key := r.Key(name)
 		v = AttributeValue{}
 		err := v.DecodeJSON(r)
