@@ -66,6 +66,9 @@ func putOf(f *auth.Form, bucket string, r *wire.Request) (*wire.Request, error) 
 	put.Path = "/" + url.PathEscape(bucket) + "/" + (&url.URL{Path: f.Field("key")}).EscapedPath()
 	for _, name := range f.Names() {
 		switch {
+		case strings.HasPrefix(name, "x-amz-copy-source"): // would make it another operation
+			return nil, awserr.New(http.StatusBadRequest, "InvalidArgument", "A form can't copy an object.").
+				With("ArgumentName", name).With("ArgumentValue", f.Field(name))
 		case slices.Contains(putHeaders, name), strings.HasPrefix(name, "x-amz-") && !slices.Contains(notHeaders, name):
 			put.Header.Set(name, f.Field(name))
 		case name == "acl":

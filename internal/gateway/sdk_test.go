@@ -165,7 +165,7 @@ func TestRealPresignedForm(t *testing.T) {
 	if got := send("picture", "success_action_status", "201"); got.status != 201 || !strings.Contains(got.body, "<PostResponse><Location>http://127.0.0.1:") || !strings.Contains(got.body, "<Key>cat.png</Key>") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if got := send("a picture that is too large"); got.status != 400 || !strings.Contains(got.body, "<Code>EntityTooLarge</Code>") {
+	if got := send("a picture that is too large"); got.status != 400 || !strings.Contains(got.body, "<ArgumentName>x-amz-copy-source") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := send("picture", "x-amz-meta-more", "1"); got.status != 403 || !strings.Contains(got.body, "Extra input fields: x-amz-meta-more") {
@@ -177,5 +177,8 @@ func TestRealPresignedForm(t *testing.T) {
 	}
 	if got := w.send(w.form("/b", "key", "k", "file", "x"), auth.Credential{}, "", ""); got.status != 403 {
 		t.Errorf("anonymous: %d %s", got.status, got.body)
+	}
+	if got := w.send(w.form("/b", "key", "k", "x-amz-copy-source", "b/secret", "file", "x"), auth.Credential{}, "", ""); got.status != 400 || !strings.Contains(got.body, "<ArgumentName>x-amz-copy-source") {
+		t.Errorf("a form that copies: %d %s", got.status, got.body)
 	}
 }
