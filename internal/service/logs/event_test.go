@@ -131,7 +131,9 @@ func TestReadsInOrder(t *testing.T) {
 					t.Fatalf("seed %d, %s by %d:\n got %q\nwant %q", seed, name, n, got, c.want)
 				}
 				back := c.in
-				back.StartFromHead = new(false)
+				if back.StartFromHead = new(false); back.StartTime == nil {
+					back.StartTime = new(int64(firstReverse))
+				}
 				got := h.search(back)
 				slices.Reverse(got)
 				if !slices.Equal(got, c.want) {
@@ -263,6 +265,7 @@ func TestSearchRefusals(t *testing.T) {
 		"ResourceNotFoundException", "The specified log stream does not exist.")
 	refuse(h, h.FilterLogEvents, &logs.FilterLogEventsInput{LogGroupName: new("g"), NextToken: new("x")},
 		"InvalidParameterException", "The specified nextToken is invalid.")
+	refuse(h, h.FilterLogEvents, &logs.FilterLogEventsInput{LogGroupName: new("g"), StartFromHead: new(false)}, "InvalidParameterException", "")
 	refuse(h, h.FilterLogEvents, &logs.FilterLogEventsInput{}, "InvalidParameterException", "")
 	do(h, h.CreateLogGroup, &logs.CreateLogGroupInput{LogGroupName: new("ia"), LogGroupClass: new("INFREQUENT_ACCESS")})
 	refuse(h, h.FilterLogEvents, &logs.FilterLogEventsInput{LogGroupName: new("ia")}, "InvalidParameterException", "")

@@ -209,8 +209,8 @@ func (s *Service) DeleteLogGroup(ctx context.Context, sc auth.Scope, in *logs.De
 		if err != nil {
 			return err
 		}
-		if g.Protected {
-			return &logs.ValidationException{Message: new("The log group " + g.Name + " can not be deleted while deletion protection is enabled.")}
+		if err := deletable(g); err != nil {
+			return err
 		}
 		for p, err := range policies.Scan(tx, store.Range{Prefix: store.K(g.Account, g.Region, g.arn())}) {
 			if err != nil {
@@ -225,6 +225,14 @@ func (s *Service) DeleteLogGroup(ctx context.Context, sc auth.Scope, in *logs.De
 		}
 		return garbage.Put(tx, &garbageRow{Group: g.ID})
 	})
+}
+
+// deletable refuses to delete a group, or a stream of it, that is protected.
+func deletable(g *groupRow) error {
+	if !g.Protected {
+		return nil
+	}
+	return &logs.ValidationException{Message: new("Deletion protection is enabled for the log group " + g.Name + ". Disable it before deleting.")}
 }
 
 // change alters a group's row.

@@ -37,6 +37,8 @@ func TestGroupLife(t *testing.T) {
 
 	do(h, h.PutLogGroupDeletionProtection, &logs.PutLogGroupDeletionProtectionInput{LogGroupIdentifier: &arn, DeletionProtectionEnabled: new(true)})
 	refuse(h, h.DeleteLogGroup, &logs.DeleteLogGroupInput{LogGroupName: &name}, "ValidationException", "")
+	do(h, h.CreateLogStream, &logs.CreateLogStreamInput{LogGroupName: &name, LogStreamName: new("s")})
+	refuse(h, h.DeleteLogStream, &logs.DeleteLogStreamInput{LogGroupName: &name, LogStreamName: new("s")}, "ValidationException", "")
 	do(h, h.PutLogGroupDeletionProtection, &logs.PutLogGroupDeletionProtectionInput{LogGroupIdentifier: &name, DeletionProtectionEnabled: new(false)})
 	do(h, h.DeleteLogGroup, &logs.DeleteLogGroupInput{LogGroupName: &name})
 	refuse(h, h.DeleteLogGroup, &logs.DeleteLogGroupInput{LogGroupName: &name},

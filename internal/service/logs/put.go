@@ -41,6 +41,9 @@ func (s *Service) PutLogEvents(ctx context.Context, sc auth.Scope, in *logs.PutL
 		accepted, rejected := sift(in.LogEvents, now.UnixMilli(), g)
 		out.RejectedLogEventsInfo = rejected
 		if len(accepted) > 0 {
+			if *accepted[len(accepted)-1].Timestamp-*accepted[0].Timestamp > day {
+				return invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
+			}
 			if err := s.write(tx, g, st, accepted, now); err != nil {
 				return err
 			}
@@ -106,9 +109,6 @@ func checkBatch(batch []logs.InputLogEvent) error {
 	}
 	if sum > maxBatch {
 		return invalid(fmt.Sprintf("Upload too large: %d bytes exceeds limit of %d", sum, maxBatch))
-	}
-	if previous-*batch[0].Timestamp > day {
-		return invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
 	}
 	return nil
 }

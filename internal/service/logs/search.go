@@ -15,8 +15,13 @@ import (
 // its token leads on from there, be there events in the answer or not.
 const maxScan = 64 << 20
 
+// firstReverse is the earliest start of a search that begins at the end: January
+// 1, 2024.
+const firstReverse = 1_704_067_200_000
+
 // FilterLogEvents returns the events of a group, or of some of its streams, that
-// match a pattern, in order of time over all streams.
+// match a pattern, in order of time over all streams: the earliest first unless
+// startFromHead is false. A token goes on in the direction of the call it is from.
 func (s *Service) FilterLogEvents(ctx context.Context, sc auth.Scope, in *logs.FilterLogEventsInput) (*logs.FilterLogEventsOutput, error) {
 	if in.LogStreamNames != nil && in.LogStreamNamePrefix != nil {
 		return nil, invalid("Only one of logStreamNames and logStreamNamePrefix can be specified.")
@@ -35,12 +40,14 @@ func (s *Service) FilterLogEvents(ctx context.Context, sc auth.Scope, in *logs.F
 	if q.start >= q.end {
 		return nil, invalid("The startTime must be less than or equal to the endTime.")
 	}
+	if q.reverse && q.start < firstReverse {
+		return nil, invalid("startFromHead can be false only when startTime is on or after Jan 1, 2024 00:00:00 UTC.")
+	}
 	if in.NextToken != nil {
-		p, ok := parsePosition(*in.NextToken)
-		if !ok {
+		var ok bool
+		if q.after, q.reverse, ok = readPlace(*in.NextToken); !ok {
 			return nil, errToken()
 		}
-		q.after = &p
 	}
 	out := &logs.FilterLogEventsOutput{Events: []logs.FilteredLogEvent{}, SearchedLogStreams: []logs.SearchedLogStream{}}
 	err = s.Store.View(ctx, func(tx *store.Tx) error {
@@ -114,19 +121,23 @@ func living(tx *store.Tx, g *groupRow) (map[uint64]bool, error) {
 func search(tx *store.Tx, q query, want *filter.Filter, n int, out *logs.FilterLogEventsOutput) error {
 	all := want.All()
 	scanned, bytes := 0, 0
+	direction := "f"
+	if q.reverse {
+		direction = "b"
+	}
 	var last position
 	for e, err := range q.read(tx) {
 		if err != nil {
 			return err
 		}
 		if len(out.Events) == n || scanned > maxScan {
-			out.NextToken = new(last.id())
+			out.NextToken = new(writePlace(direction, last))
 			return nil
 		}
 		scanned += len(e.message) + overhead
 		if all || want.Match(e.message) {
 			if bytes += len(e.message) + overhead; len(out.Events) > 0 && bytes > maxAnswer {
-				out.NextToken = new(last.id())
+				out.NextToken = new(writePlace(direction, last))
 				return nil
 			}
 			out.Events = append(out.Events, logs.FilteredLogEvent{

@@ -156,6 +156,9 @@ func (s *Service) DeleteLogStream(ctx context.Context, sc auth.Scope, in *logs.D
 			return err
 		}
 		st, err := stream(tx, g, wire.Value(in.LogStreamName))
+		if err == nil {
+			err = deletable(g)
+		}
 		if err != nil {
 			return err
 		}
