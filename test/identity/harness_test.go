@@ -27,7 +27,7 @@ var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // bench is sts with the real iam behind the real gateway, which authorises.
 type bench struct {
 	*sts.Service
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	clock *clock.Fake
 	gate  *gateway.Gateway
@@ -36,9 +36,9 @@ type bench struct {
 	iam   *iam.Service
 }
 
-func newBench(t *testing.T) *bench { return benchAt(t, t.TempDir(), http.DefaultClient) }
+func newBench(t testing.TB) *bench { return benchAt(t, t.TempDir(), http.DefaultClient) }
 
-func benchAt(t *testing.T, dir string, client *http.Client) *bench {
+func benchAt(t testing.TB, dir string, client *http.Client) *bench {
 	t.Helper()
 	db, err := store.Open(dir, store.Options{})
 	if err != nil {

@@ -43,7 +43,7 @@
 //   - Deleting a service-linked role never finds it in use.
 //   - SSH keys, signing certificates and console passwords are kept and checked as
 //     documented, but no service of Skerry lets anybody in with them.
-//   - Simulators: no Organizations policies, no PolicyExclusionList.
+//   - Simulators: no Organizations policies.
 //   - SAML providers: no encrypted assertions.
 //   - Left out: service-specific credentials; FIDO keys; certificates of MFA devices;
 //     service last accessed details; delegation requests; outbound web identity

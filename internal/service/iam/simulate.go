@@ -60,15 +60,12 @@ func (s *Service) SimulatePrincipalPolicy(ctx context.Context, sc auth.Scope, in
 		sources: map[string]string{}, actions: in.ActionNames, resources: in.ResourceArns, policy: wire.Value(in.ResourcePolicy),
 		listing: listing{in.Marker, in.MaxItems},
 	}
-	if len(in.PolicyExclusionList) > 0 {
-		return nil, invalidInput("PolicyExclusionList is not supported.")
-	}
 	err := s.view(ctx, func(tx *store.Tx) error {
 		held, err := s.source(tx, sc.Account, wire.Value(in.PolicySourceArn))
 		if err != nil {
 			return err
 		}
-		if err := sim.attached(s, tx, held); err != nil {
+		if err := sim.attached(s, tx, held, in.PolicyExclusionList); err != nil {
 			return err
 		}
 		if err := sim.input(in.PolicyInputList, in.PermissionsBoundaryPolicyInputList); err != nil {
@@ -125,8 +122,9 @@ func (s *Service) source(tx *store.Tx, account, sourceARN string) ([]held, error
 	return nil, invalidInput("Invalid Entity Arn: %s does not clearly define entity type and name.", sourceARN)
 }
 
-// attached adds the policies of entities and the boundary of the first.
-func (sim *simulation) attached(s *Service, tx *store.Tx, list []held) error {
+// attached adds the policies of entities and the boundary of the first, except
+// for those that the request leaves out.
+func (sim *simulation) attached(s *Service, tx *store.Tx, list []held, except []api.PolicyIdentifier) error {
 	for _, h := range list {
 		docs, err := s.documents(tx, h.entity)
 		if err != nil {
@@ -134,6 +132,9 @@ func (sim *simulation) attached(s *Service, tx *store.Tx, list []held) error {
 		}
 		for i, d := range docs {
 			source, of := d.Source, h.kind.name
+			if excluded(except, h, d.Source, i < len(h.Inline)) {
+				continue
+			}
 			switch {
 			case i < len(h.Inline):
 				source = h.kind.name + "_" + h.Name + "_" + d.Source
@@ -146,9 +147,24 @@ func (sim *simulation) attached(s *Service, tx *store.Tx, list []held) error {
 			sim.policies.Identity = append(sim.policies.Identity, auth.Document{Source: source, Policy: d.Policy})
 		}
 	}
+	if excluded(except, list[0], list[0].Boundary, false) {
+		return nil
+	}
 	var err error
 	sim.policies.Boundary, err = s.boundaryOf(tx, list[0].entity)
 	return err
+}
+
+// excluded tells whether a PolicyExclusionList names a policy of an entity: a
+// managed one by its ARN, an inline one by name and entity.
+func excluded(list []api.PolicyIdentifier, h held, source string, inline bool) bool {
+	return slices.ContainsFunc(list, func(id api.PolicyIdentifier) bool {
+		if in := id.InlinePolicyIdentifier; in != nil {
+			return inline && wire.Value(in.PolicyName) == source && strings.EqualFold(wire.Value(in.AttachmentName), h.Name) &&
+				wire.Value(in.AttachmentType) == h.kind.name
+		}
+		return !inline && wire.Value(id.PolicyArn) == source && source != ""
+	})
 }
 
 // input adds the policies of the request; boundaries in it replace the entity's.

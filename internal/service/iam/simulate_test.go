@@ -55,6 +55,30 @@ func TestSimulate(t *testing.T) {
 	wantText(t, err, "NoSuchEntity: The user with name none cannot be found.")
 }
 
+func TestSimulateExclusions(t *testing.T) {
+	b := newBench(t)
+	edge := must(b.CreatePolicy(b.ctx, b.root, &api.CreatePolicyInput{PolicyName: ptr("edge"), PolicyDocument: ptr(strings.ReplaceAll(allowS3, "s3:*", "s3:Get*"))}))(t).Policy.Arn
+	u := must(b.CreateUser(b.ctx, b.root, &api.CreateUserInput{UserName: ptr("u"), PermissionsBoundary: edge}))(t).User
+	must(b.PutUserPolicy(b.ctx, b.root, &api.PutUserPolicyInput{UserName: ptr("u"), PolicyName: ptr("own"), PolicyDocument: ptr(allowS3)}))(t)
+	inline := api.PolicyIdentifier{InlinePolicyIdentifier: &api.InlinePolicyIdentifierType{PolicyName: ptr("own"), AttachmentType: ptr("user"), AttachmentName: ptr("u")}}
+	for _, c := range []struct {
+		action, want string
+		except       []api.PolicyIdentifier
+	}{
+		{"s3:GetObject", "allowed", nil},
+		{"s3:PutObject", "implicitDeny", nil},
+		{"s3:PutObject", "allowed", []api.PolicyIdentifier{{PolicyType: ptr("permission-boundary"), PolicyArn: edge}}},
+		{"s3:GetObject", "implicitDeny", []api.PolicyIdentifier{inline}},
+	} {
+		out := must(b.SimulatePrincipalPolicy(b.ctx, b.root, &api.SimulatePrincipalPolicyInput{
+			PolicySourceArn: u.Arn, ActionNames: []string{c.action}, PolicyExclusionList: c.except,
+		}))(t)
+		if got := *out.EvaluationResults[0].EvalDecision; got != c.want {
+			t.Errorf("%s without %d policies: %s, want %s", c.action, len(c.except), got, c.want)
+		}
+	}
+}
+
 // While many look permissions up, one who changes them sees each change with the
 // answer, never the state before.
 func TestRevokedAtOnce(t *testing.T) {
