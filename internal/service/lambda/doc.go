@@ -56,7 +56,7 @@
 //
 // # Not built
 //
-// InvokeAsync, InvokeWithResponseStream, function URLs, event source mappings,
+// InvokeAsync, function URLs, event source mappings,
 // provisioned concurrency, code signing, container images, SnapStart, runtime
 // management, recursion control, permissions of layers (and so layers of other
 // accounts), functions in a VPC, file systems, capacity providers, durable

@@ -13,6 +13,7 @@ import (
 	"skerry/internal/base/awserr"
 	"skerry/internal/base/ids"
 	"skerry/internal/engine"
+	"skerry/internal/service/lambda/runtime"
 	"skerry/internal/store"
 )
 
@@ -133,6 +134,7 @@ type event struct {
 	clientContext string // JSON
 	trace         string
 	tail          bool
+	sink          runtime.Sink // of InvokeWithResponseStream; nil: the answer is kept
 }
 
 func newEvent(sc auth.Scope, in *api.InvokeInput) (*event, error) {

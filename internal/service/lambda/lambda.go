@@ -150,6 +150,7 @@ func (s *Service) Service() op.Service {
 		op.New("ListFunctions", everything[api.ListFunctionsInput]("ListFunctions"), s.ListFunctions),
 
 		op.New("Invoke", r.invoke, s.Invoke),
+		op.New("InvokeWithResponseStream", r.invokeStream, s.InvokeWithResponseStream),
 
 		op.New("PublishVersion", onFunction(r, "PublishVersion", func(in *api.PublishVersionInput) (*string, *string) { return in.FunctionName, nil }), s.PublishVersion),
 		op.New("ListVersionsByFunction", onFunction(r, "ListVersionsByFunction", func(in *api.ListVersionsByFunctionInput) (*string, *string) { return in.FunctionName, nil }), s.ListVersionsByFunction),

@@ -142,6 +142,10 @@ func (r rules) invoke(ctx context.Context, sc auth.Scope, in *api.InvokeInput) (
 	return []auth.Access{a}, err
 }
 
+func (r rules) invokeStream(ctx context.Context, sc auth.Scope, in *api.InvokeWithResponseStreamInput) ([]auth.Access, error) {
+	return r.invoke(ctx, sc, &api.InvokeInput{FunctionName: in.FunctionName, Qualifier: in.Qualifier})
+}
+
 // onLayer is the rule of an action on a layer or one of its versions.
 func onLayer[I any](_ rules, action string, name func(*I) (name *string, version *int64)) op.Rule[I] {
 	return func(_ context.Context, sc auth.Scope, in *I) ([]auth.Access, error) {

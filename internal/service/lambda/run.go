@@ -178,7 +178,7 @@ func (r *runOf) deliver(ctx context.Context) *result {
 	r.start()
 	answer, err := sb.api.Invoke(runtime.Invocation{
 		RequestID: r.e.requestID, Payload: r.e.payload, Deadline: r.began.Add(r.timeout()), FunctionARN: r.t.ref.ARN(),
-		TraceID: r.e.trace, ClientContext: r.e.clientContext,
+		TraceID: r.e.trace, ClientContext: r.e.clientContext, Sink: r.e.sink,
 	})
 	if err != nil {
 		r.broken = true

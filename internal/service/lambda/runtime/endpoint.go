@@ -13,6 +13,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 )
@@ -22,7 +23,9 @@ const (
 	// MaxResponse is the largest answer of a buffered invocation, in bytes: 6 MB
 	// and what Lambda allows on top of it.
 	MaxResponse = 6<<20 + 100
-	maxError    = MaxResponse
+	// MaxStream is the largest streamed answer, in bytes.
+	MaxStream = 200 << 20
+	maxError  = MaxResponse
 )
 
 // Invocation is an event on its way to a function.
@@ -34,6 +37,15 @@ type Invocation struct {
 	TraceID       string // X-Amzn-Trace-Id
 	ClientContext string // JSON, already decoded from base64
 	Identity      string // Cognito identity as JSON
+	// Sink, if set, gets the answer as the program sends it, and Outcome has none.
+	Sink Sink
+}
+
+// Sink takes an answer that is streamed.
+type Sink interface {
+	// Begin is called once, before the first Write.
+	Begin(contentType string)
+	io.Writer
 }
 
 // Outcome is what a function made of an invocation, or of its initialisation.
@@ -162,11 +174,14 @@ func (e *Endpoint) awaitCall(ctx context.Context) (*call, error) {
 	}
 }
 
-// holds tells whether a request id is that of the event being worked on.
-func (e *Endpoint) holds(requestID string) bool {
+// holds returns the event being worked on, if it has that request id.
+func (e *Endpoint) holds(requestID string) *call {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.current != nil && e.current.invocation.RequestID == requestID
+	if e.current == nil || e.current.invocation.RequestID != requestID {
+		return nil
+	}
+	return e.current
 }
 
 // finish ends the current event. It tells whether there was one of that id.

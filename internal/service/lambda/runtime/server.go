@@ -141,11 +141,18 @@ func (e *Endpoint) serveAnswer(w http.ResponseWriter, r *http.Request, id, what 
 		fail(w, http.StatusNotFound, "InvalidURL", "404 page not found")
 		return
 	}
-	if !e.holds(id) {
+	c := e.holds(id)
+	if c == nil {
 		fail(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
 		return
 	}
-	o, err := readOutcome(r, MaxResponse)
+	var o Outcome
+	var err error
+	if sink := c.invocation.Sink; sink != nil && what == "response" {
+		o, err = streamOutcome(r, sink)
+	} else {
+		o, err = readOutcome(r, MaxResponse)
+	}
 	if err != nil {
 		// The program broke off: what it has sent is no answer, and its exit or the
 		// deadline ends the invocation.
@@ -191,8 +198,30 @@ func readOutcome(r *http.Request, limit int64) (Outcome, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return o, err
 	}
-	o.ContentType = r.Header.Get("Content-Type")
 	o.ErrorType = r.Header.Get("Lambda-Runtime-Function-Error-Type")
+	o.readTrailer(r)
+	return o, nil
+}
+
+// streamOutcome hands an answer on as it comes.
+func streamOutcome(r *http.Request, sink Sink) (Outcome, error) {
+	var o Outcome
+	sink.Begin(r.Header.Get("Content-Type"))
+	n, err := io.Copy(sink, io.LimitReader(r.Body, MaxStream+1))
+	if err != nil {
+		return o, err
+	}
+	if n > MaxStream {
+		o.TooLarge = true
+		return o, nil
+	}
+	o.readTrailer(r)
+	return o, nil
+}
+
+// readTrailer sees whether an answer failed half way.
+func (o *Outcome) readTrailer(r *http.Request) {
+	o.ContentType = r.Header.Get("Content-Type")
 	if t := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); t != "" {
 		// A streamed answer that failed half way: its error takes the place of it.
 		o.ErrorType, o.Failed = t, true
@@ -200,7 +229,6 @@ func readOutcome(r *http.Request, limit int64) (Outcome, error) {
 			o.Payload = b
 		}
 	}
-	return o, nil
 }
 
 func accepted(w http.ResponseWriter) {
