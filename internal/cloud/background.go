@@ -3,12 +3,13 @@ package cloud
 import (
 	"slices"
 
+	"skerry/internal/blob"
 	"skerry/internal/loop"
 )
 
 // background is the roster: every loop that works when nobody asks. Each says
 // itself what it does and how often; who wakes it stands here.
-func (p *parts) background() []loop.Loop {
+func (p *parts) background(blobs blob.Store) []loop.Loop {
 	return slices.Concat([]loop.Loop{
 		p.outbox.Loop(),      // woken by every transaction that emits
 		p.meter.FlushLoop(),  // by period
@@ -20,5 +21,6 @@ func (p *parts) background() []loop.Loop {
 		p.s3.GarbageLoop(),   // by period: the bytes of deleted objects
 		p.s3.StorageLoop(),   // by period
 		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
+		p.sweepLoop(blobs),   // by period: what crashes leave behind
 	}, p.lambda.Loops()) // woken by invocations and by changes of functions
 }

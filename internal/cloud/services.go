@@ -89,7 +89,7 @@ func (c *Cloud) build() error {
 		return err
 	}
 	call.to = p.gateway
-	p.loops = loop.NewDriver(when, log, p.background()...)
+	p.loops = loop.NewDriver(when, log, p.background(c.blobs)...)
 	c.parts.Store(p)
 	return nil
 }

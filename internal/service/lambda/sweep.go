@@ -114,3 +114,23 @@ func (s *Service) sweepFolders(wanted map[string]bool, before time.Time) (n int)
 	}
 	return n
 }
+
+// Referenced tells which of some blobs are this service's: they are removed by its
+// own sweep and by nobody else.
+func (s *Service) Referenced(ctx context.Context, refs []blob.Ref) (map[blob.Ref]bool, error) {
+	ours := map[blob.Ref]bool{}
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		for _, r := range refs {
+			known, err := blobs.Has(tx, store.K(string(r)))
+			if err == nil && !known {
+				known, err = inUse(tx, r)
+			}
+			if err != nil {
+				return err
+			}
+			ours[r] = known
+		}
+		return nil
+	})
+	return ours, err
+}

@@ -58,6 +58,9 @@ func (s *Service) newObject(ctx context.Context, sc auth.Scope, b *bucketRow, ke
 	if o.Headers.ContentType == "" {
 		o.Headers.ContentType = "binary/octet-stream"
 	}
+	if to := o.Headers.Redirect; to != "" && !strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "http://") && !strings.HasPrefix(to, "https://") {
+		return nil, nil, awserr.New(400, "InvalidRedirectLocation", "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.")
+	}
 	var err error
 	if o.Meta, err = checkMeta(a.meta); err != nil {
 		return nil, nil, err

@@ -83,18 +83,19 @@ func TestFailedBodyLeavesOldObject(t *testing.T) {
 	broken := errors.New("the connection is gone")
 	big := noise(copyUnit+5, 1)
 	for name, in := range map[string]*s3.PutObjectInput{
-		"BadDigest":          {Body: bytes.NewReader(big), ContentMD5: wire.Ptr(base64.StdEncoding.EncodeToString(make([]byte, 16)))},
-		"InvalidDigest":      {Body: bytes.NewReader(big), ContentMD5: wire.Ptr("nonsense")},
-		"RequestTimeout":     {Body: io.MultiReader(bytes.NewReader(big), iotest.ErrReader(broken))},
-		"IncompleteBody":     {Body: bytes.NewReader(big), ContentLength: wire.Ptr(int64(len(big) + 1))},
-		"InvalidRequest":     {Body: bytes.NewReader(big), ChecksumCRC32: wire.Ptr("xx")},
-		"EntityTooLarge":     {Body: bytes.NewReader(big), ContentLength: wire.Ptr(int64(maxPut + 1))},
-		"MetadataTooLarge":   {Body: bytes.NewReader(big), Metadata: map[string]string{"a": strings.Repeat("x", maxMeta)}},
-		"KeyTooLongError":    {Body: bytes.NewReader(big), Key: wire.Ptr(strings.Repeat("k", maxKey+1))},
-		"InvalidArgument":    {Body: bytes.NewReader(big), Tagging: wire.Ptr("a=1&a=2")},
-		"NotImplemented":     {Body: bytes.NewReader(big), ServerSideEncryption: wire.Ptr("aws:kms")},
-		"NoSuchBucket":       {Body: bytes.NewReader(big), Bucket: wire.Ptr("nowhere")},
-		"PreconditionFailed": {Body: bytes.NewReader(big), IfNoneMatch: wire.Ptr("*")},
+		"BadDigest":               {Body: bytes.NewReader(big), ContentMD5: wire.Ptr(base64.StdEncoding.EncodeToString(make([]byte, 16)))},
+		"InvalidDigest":           {Body: bytes.NewReader(big), ContentMD5: wire.Ptr("nonsense")},
+		"RequestTimeout":          {Body: io.MultiReader(bytes.NewReader(big), iotest.ErrReader(broken))},
+		"IncompleteBody":          {Body: bytes.NewReader(big), ContentLength: wire.Ptr(int64(len(big) + 1))},
+		"InvalidRequest":          {Body: bytes.NewReader(big), ChecksumCRC32: wire.Ptr("xx")},
+		"EntityTooLarge":          {Body: bytes.NewReader(big), ContentLength: wire.Ptr(int64(maxPut + 1))},
+		"MetadataTooLarge":        {Body: bytes.NewReader(big), Metadata: map[string]string{"a": strings.Repeat("x", maxMeta)}},
+		"KeyTooLongError":         {Body: bytes.NewReader(big), Key: wire.Ptr(strings.Repeat("k", maxKey+1))},
+		"InvalidArgument":         {Body: bytes.NewReader(big), Tagging: wire.Ptr("a=1&a=2")},
+		"NotImplemented":          {Body: bytes.NewReader(big), ServerSideEncryption: wire.Ptr("aws:kms")},
+		"NoSuchBucket":            {Body: bytes.NewReader(big), Bucket: wire.Ptr("nowhere")},
+		"InvalidRedirectLocation": {Body: bytes.NewReader(big), WebsiteRedirectLocation: wire.Ptr("elsewhere")},
+		"PreconditionFailed":      {Body: bytes.NewReader(big), IfNoneMatch: wire.Ptr("*")},
 	} {
 		if in.Bucket == nil {
 			in.Bucket = wire.Ptr("bucket")
@@ -269,5 +270,30 @@ func TestCustomerKeys(t *testing.T) {
 		CopySourceSSECustomerAlgorithm: alg, CopySourceSSECustomerKey: k, CopySourceSSECustomerKeyMD5: sum})
 	if got := h.get("bucket", "copy"); got != string(noise(100_000, 1)) {
 		t.Error("the copy differs")
+	}
+}
+
+// The sweep of what a crash leaves behind takes only blobs without a row.
+func TestOrphansAreSwept(t *testing.T) {
+	h := newHarness(t)
+	h.make("bucket", false)
+	body := string(noise(100_000, 1))
+	h.put("bucket", "k", body)
+	w, err := h.Blobs.Create(t.Context(), blob.CreateOptions{Key: random(32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("as left by a crash between blob and row")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	n, _, err := blob.Sweep(t.Context(), h.Blobs, time.Now().Add(time.Hour), h.Referenced)
+	if err != nil || n != 1 {
+		t.Errorf("%d blobs swept: %v", n, err)
+	}
+	if h.get("bucket", "k") != body {
+		t.Error("the sweep took an object's bytes")
 	}
 }
