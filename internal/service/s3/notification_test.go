@@ -84,15 +84,21 @@ func TestEvents(t *testing.T) {
 	if first.Service != "s3.amazonaws.com" || first.Source != "arn:aws:s3:::bucket" || first.Account != account {
 		t.Errorf("delivery %+v", first)
 	}
+	form := h.root
+	form.Request.Auth.Type = "POST"
+	do[s3.PutObjectOutput](h, form, putObject("bucket", "in/form.jpg"))
+	if got := h.delivered(function, 2)[1]; !strings.Contains(string(got.Payload), `"ObjectCreated:Post"`) {
+		t.Errorf("a form's event is %s", got.Payload)
+	}
 	do[s3.DeleteObjectOutput](h, h.root, &s3.DeleteObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("in/a b+ü.jpg")})
-	second := h.delivered(function, 2)[1]
+	second := h.delivered(function, 3)[2]
 	if !strings.Contains(string(second.Payload), "ObjectRemoved:DeleteMarkerCreated") {
 		t.Errorf("second %s", second.Payload)
 	}
 	if err := json.Unmarshal(second.Payload, &doc); err != nil || doc.Records[0].S3.Object.Sequencer <= r.S3.Object.Sequencer {
 		t.Errorf("the sequencer does not rise: %v", err)
 	}
-	bus := h.delivered("arn:aws:events:us-east-1:"+account+":event-bus/default", 4)
+	bus := h.delivered("arn:aws:events:us-east-1:"+account+":event-bus/default", 5)
 	if bus[0].Attributes["Source"] != "aws.s3" {
 		t.Errorf("EventBridge got %+v", bus[0])
 	}

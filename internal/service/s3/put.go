@@ -41,7 +41,11 @@ func (s *Service) PutObject(ctx context.Context, sc auth.Scope, in *s3.PutObject
 	}
 	defer got.discard(ctx)
 	o.setContent(got, dataKey, c.algorithm)
-	expiration, err := s.commitObject(ctx, sc, in.Bucket, o, cond, "s3:ObjectCreated:Put", func(tx *store.Tx) error {
+	event := "s3:ObjectCreated:Put"
+	if sc.Request.Auth.Type == "POST" { // a browser's form
+		event = "s3:ObjectCreated:Post"
+	}
+	expiration, err := s.commitObject(ctx, sc, in.Bucket, o, cond, event, func(tx *store.Tx) error {
 		return contents.Insert(tx, &got.row)
 	})
 	if err != nil {
