@@ -30,8 +30,10 @@ package blob
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"syscall"
 	"time"
 )
 
@@ -50,7 +52,7 @@ var (
 	// ErrKey: a key is missing, not wanted, or not KeySize bytes long.
 	ErrKey = errors.New("blob: wrong kind of key")
 	// ErrNoSpace: the disk is full; nothing was kept.
-	ErrNoSpace = errors.New("blob: no space left")
+	ErrNoSpace = fmt.Errorf("blob: %w", syscall.ENOSPC)
 	// ErrClosed: the writer was committed or aborted already.
 	ErrClosed = errors.New("blob: closed")
 )

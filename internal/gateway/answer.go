@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"skerry/internal/auth"
@@ -87,7 +88,16 @@ func (a *answer) fail(err error) {
 	if call == nil {
 		call = a.to.unknownCall()
 	}
-	call.EncodeError(a, err, a.id)
+	call.EncodeError(a, told(err), a.id)
+}
+
+// told is the error as the client hears it: of the machine's own troubles, one
+// is worth telling.
+func told(err error) error {
+	if isOurs(err) && errors.Is(err, syscall.ENOSPC) {
+		return awserr.New(http.StatusServiceUnavailable, "ServiceUnavailable", "The disk of this cloud is full. Nothing was stored; make room and try again.")
+	}
+	return err
 }
 
 // end writes the request's line in the log; a fault of ours is an error there,

@@ -61,11 +61,12 @@ func (db *DB) Close() error { return db.driver.Close() }
 // was committed before the call.
 func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 	for {
+		began := db.schema.now()
 		r, err := db.driver.View(ctx)
 		if err != nil {
 			return fmt.Errorf("store: view: %w", err)
 		}
-		tx := &Tx{db: db, ctx: ctx, reader: r, readOnly: true}
+		tx := &Tx{db: db, ctx: ctx, reader: r, began: began, readOnly: true}
 		err = tx.run(fn)
 		if tx.stale == nil {
 			return err
@@ -109,11 +110,12 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 
 // attempt runs fn once; again tells that it must be run again.
 func (db *DB) attempt(ctx context.Context, fn func(tx *Tx) error) (again bool, err error) {
+	began := db.schema.now()
 	txn, err := db.driver.Begin(ctx)
 	if err != nil {
 		return false, fmt.Errorf("store: update: %w", err)
 	}
-	tx := &Tx{db: db, ctx: ctx, reader: txn}
+	tx := &Tx{db: db, ctx: ctx, reader: txn, began: began}
 	err = tx.run(func(tx *Tx) error {
 		if err := fn(tx); err != nil || len(tx.writes) == 0 {
 			return errors.Join(err, txn.Settle(ctx))

@@ -12,8 +12,16 @@ import (
 // schema remembers which tables on disk are as this program describes them.
 type schema struct {
 	mu     sync.RWMutex
-	tables map[string]tableState
+	epoch  uint64 // of the last change of tables
+	tables map[string]known
 	work   sync.Mutex // held while a table is rewritten
+}
+
+// known is the state of a table, and since which epoch it is so. A transaction
+// that began before sees an older table, maybe one half rewritten.
+type known struct {
+	state tableState
+	since uint64
 }
 
 type tableState int
@@ -30,20 +38,33 @@ type description struct {
 	Indexes []string
 }
 
-func (s *schema) state(t *table) tableState {
+// now is what a transaction notes before it begins to read.
+func (s *schema) now() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tables[t.name]
+	return s.epoch
+}
+
+// state is what is known of a table as a transaction that began in an epoch sees
+// it.
+func (s *schema) state(t *table, began uint64) tableState {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if k := s.tables[t.name]; k.since <= began {
+		return k.state
+	}
+	return unknown
 }
 
 func (s *schema) set(t *table, st tableState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tables == nil {
-		s.tables = map[string]tableState{}
+		s.tables = map[string]known{}
 	}
-	if s.tables[t.name] < st {
-		s.tables[t.name] = st
+	if s.tables[t.name].state < st {
+		s.epoch++
+		s.tables[t.name] = known{st, s.epoch}
 	}
 }
 
@@ -69,7 +90,7 @@ func (t *table) describe() (kv.Write, error) {
 // use makes sure that a table on disk is as described, before it is read or
 // written.
 func (tx *Tx) use(t *table) error {
-	st := tx.db.schema.state(t)
+	st := tx.db.schema.state(t, tx.began)
 	if st == unknown {
 		value, ok, err := tx.reader.Get(t.metaKey())
 		if err != nil {
@@ -96,7 +117,7 @@ func (tx *Tx) use(t *table) error {
 
 // declare stores the description of a table with its first row.
 func (tx *Tx) declare(t *table) error {
-	if tx.db.schema.state(t) == ready || slices.Contains(tx.declared, t) {
+	if tx.db.schema.state(t, tx.began) == ready || slices.Contains(tx.declared, t) {
 		return nil
 	}
 	w, err := t.describe()
@@ -114,7 +135,7 @@ const rewriteBatch = 500 // rows a transaction
 func (t *table) rebuild(ctx context.Context, db *DB) error {
 	db.schema.work.Lock()
 	defer db.schema.work.Unlock()
-	if db.schema.state(t) == ready {
+	if db.schema.state(t, db.schema.now()) == ready {
 		return nil
 	}
 	if err := t.dropIndexes(ctx, db); err != nil {
@@ -179,7 +200,7 @@ func (t *Table[R]) rewriteSome(tx *Tx, after Key, n int) (Key, error) {
 		var row *R
 		if row, failed = t.codec.decode(last, v); failed == nil {
 			if failed = t.reindex(tx, last, nil, row); failed == nil {
-				failed = t.write(tx, last, row)
+				failed = t.overwrite(tx, last, row) // the description comes last
 			}
 		}
 		return failed == nil

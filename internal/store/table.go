@@ -160,6 +160,11 @@ func (t *Table[R]) write(tx *Tx, key Key, row *R) error {
 	if err := tx.declare(&t.table); err != nil {
 		return err
 	}
+	return t.overwrite(tx, key, row)
+}
+
+// overwrite stores a row of a table whose description is stored by others.
+func (t *Table[R]) overwrite(tx *Tx, key Key, row *R) error {
 	value, err := t.codec.encode(row)
 	if err != nil {
 		return fmt.Errorf("store: encode row %s of %s: %w", key, t.name, err)

@@ -17,6 +17,7 @@ type Tx struct {
 	db       *DB
 	ctx      context.Context
 	reader   kv.Reader
+	began    uint64 // epoch of the schema, from before the reader
 	readOnly bool
 	writes   []kv.Write // in the order of keys
 	onCommit []func()

@@ -8,6 +8,8 @@ package kv
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 )
 
 var (
@@ -17,7 +19,7 @@ var (
 	ErrConflict = errors.New("another transaction changed what this one read")
 	// ErrNoSpace is answered when the disk is full. Nothing was written, and the
 	// store works again once there is room.
-	ErrNoSpace = errors.New("no space left for the store")
+	ErrNoSpace = fmt.Errorf("store: %w", syscall.ENOSPC)
 	// ErrLocked is answered by opening a folder that a running server holds.
 	ErrLocked = errors.New("the data folder is in use by another server")
 	// ErrDamaged is answered when stored bytes do not have their checksum; the
