@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,12 +74,18 @@ func probe(args []string) int {
 		}
 		c, err := d.Info(context.Background())
 		fmt.Printf("%+v %v\n", c, err)
-	case "dial":
-		c, err := net.DialTimeout("tcp", args[1], 300*time.Millisecond)
-		if err == nil {
-			_ = c.Close()
+	case "dial": // the addresses that can be reached
+		var wait sync.WaitGroup
+		for _, to := range args[1:] {
+			wait.Go(func() {
+				if c, err := net.DialTimeout("tcp", to, 300*time.Millisecond); err == nil {
+					fmt.Println("reached", to)
+					_ = c.Close()
+				}
+			})
 		}
-		fmt.Println(err == nil)
+		wait.Wait()
+		fmt.Println("tried", len(args)-1)
 	}
 	return 0
 }
