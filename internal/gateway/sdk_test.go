@@ -165,7 +165,7 @@ func TestRealPresignedForm(t *testing.T) {
 	if got := send("picture", "success_action_status", "201"); got.status != 201 || !strings.Contains(got.body, "<PostResponse><Location>http://127.0.0.1:") || !strings.Contains(got.body, "<Key>cat.png</Key>") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if got := send("a picture that is too large"); got.status != 400 || !strings.Contains(got.body, "<ArgumentName>x-amz-copy-source") {
+	if got := send("a picture that is too large"); got.status != 400 || !strings.Contains(got.body, "<Code>EntityTooLarge</Code>") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := send("picture", "x-amz-meta-more", "1"); got.status != 403 || !strings.Contains(got.body, "Extra input fields: x-amz-meta-more") {
