@@ -1,10 +1,22 @@
 // Package wire speaks the AWS protocols, as a server and as a client. It knows
 // no service: everything about one comes from the schema tables of internal/api.
 //
-// A request goes through it in four steps: ChooseProtocol and Route find the
-// operation, Codec.DecodeRequest fills the input struct, Validate holds it
-// against the model's constraints, and Codec.EncodeResponse or
-// Codec.EncodeError write the answer.
+// A request goes through it in four steps: Identify finds the protocol and the
+// operation, Call.Decode fills the input struct, Validate holds it against the
+// model's constraints, and Call.Encode or Call.EncodeError write the answer.
+// Client does the reverse, for tests and for tools in process.
+//
+// A plan joins a shape of a table with its Go type (plan.go); each protocol is a
+// codec that walks plans: awsjson.go, rest.go and restencode.go (restJson1 and
+// restXml), query.go (awsQuery and ec2Query), cbor.go (rpcv2Cbor, and the CBOR
+// that the Java SDK speaks to Kinesis), events.go and frame.go (event streams).
+//
+// All that comes in is taken for hostile: bodies have a size, a depth and a
+// memory that they may grow to, forms a number of parameters, and no input makes
+// a decoder panic. Streaming members are never held in memory.
+//
+// Not built: event streams from client to server, which no service here has, and
+// host prefixes, which are the gateway's.
 package wire
 
 // Ptr returns a pointer to a copy of v.
