@@ -25,6 +25,7 @@ const (
 	idleLife    = 10 * time.Minute      // of a sandbox without work
 	freezeAfter = 20 * time.Millisecond // of no work: less than it costs a busy function
 	aheadLife   = time.Hour             // of interpreters started ahead that nobody wants
+	maxRounds   = 50                    // of looking for sandboxes to freeze, in one run
 	maxIdle     = 256                   // sandboxes; the ones used longest ago are ended
 )
 
@@ -92,21 +93,22 @@ func (s *Service) runFleet(ctx context.Context) (string, error) {
 	if err := s.clearLeftovers(ctx); err != nil {
 		return "", err
 	}
-	frozen := 0
-	for {
-		n, again, err := s.freezeIdle(ctx)
-		frozen += n
-		if err != nil {
-			return "", err
-		}
-		if !again {
+	frozen, again := 0, true
+	for range maxRounds {
+		var n int
+		if n, again = s.freezeIdle(ctx); !again {
+			frozen += n
 			break
 		}
+		frozen += n
 		if err := clock.Sleep(ctx, s.Clock, freezeAfter); err != nil {
 			return "", err
 		}
 	}
 	ended := s.endIdle(ctx)
+	if again {
+		s.wake(loopFleet) // there is constant work: this goes on, after all the rest
+	}
 	return fmt.Sprintf("%d frozen, %d ended", frozen, ended), nil
 }
 
@@ -140,7 +142,7 @@ func (s *Service) clearLeftovers(ctx context.Context) error {
 
 // freezeIdle freezes what has had no work for a moment. again tells that there is
 // some which had work just now.
-func (s *Service) freezeIdle(ctx context.Context) (n int, again bool, err error) {
+func (s *Service) freezeIdle(ctx context.Context) (n int, again bool) {
 	now := s.Clock.Now()
 	var due []*sandbox
 	s.fleet.mu.Lock()
@@ -163,7 +165,7 @@ func (s *Service) freezeIdle(ctx context.Context) (n int, again bool, err error)
 			n++
 		}
 	}
-	return n, again, ctx.Err()
+	return n, again
 }
 
 func (sb *sandbox) isFrozen() bool {
