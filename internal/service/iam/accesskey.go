@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"time"
 
 	api "skerry/internal/api/iam"
 	"skerry/internal/auth"
@@ -49,10 +50,10 @@ func (s *Service) CreateAccessKey(ctx context.Context, sc auth.Scope, in *api.Cr
 		if len(have) >= maxKeys {
 			return limitExceeded("Cannot exceed quota for AccessKeysPerUser: %d", maxKeys)
 		}
-		r := &accessKeyRow{ID: ids.AccessKey("AKIA", sc.Account), Account: sc.Account, Secret: ids.Secret(), User: id, Active: true, Created: s.now()}
+		r := &accessKeyRow{ID: ids.AccessKey("AKIA", sc.Account), Account: sc.Account, Secret: ids.Secret(), User: id, Active: true, Created: s.d.Clock.Now().UTC()}
 		out.AccessKey = &api.AccessKey{
 			UserName: wire.Ptr(name), AccessKeyId: wire.Ptr(r.ID), SecretAccessKey: wire.Ptr(r.Secret),
-			Status: status(true), CreateDate: wire.Ptr(r.Created),
+			Status: status(true), CreateDate: wire.Ptr(r.Created.Truncate(time.Second)),
 		}
 		return accessKeys.Insert(tx, r)
 	})
@@ -85,7 +86,7 @@ func (s *Service) ListAccessKeys(ctx context.Context, sc auth.Scope, in *api.Lis
 		}
 		rows, next := cut(p, rows, func(r *accessKeyRow) string { return r.ID })
 		for _, r := range rows {
-			m := api.AccessKeyMetadata{AccessKeyId: wire.Ptr(r.ID), Status: status(r.Active), CreateDate: wire.Ptr(r.Created)}
+			m := api.AccessKeyMetadata{AccessKeyId: wire.Ptr(r.ID), Status: status(r.Active), CreateDate: wire.Ptr(r.Created.Truncate(time.Second))}
 			if name != "" {
 				m.UserName = wire.Ptr(name)
 			}

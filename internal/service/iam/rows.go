@@ -72,7 +72,7 @@ type accessKeyRow struct {
 	ID, Account, Secret string
 	User                string // id; empty for the root user's
 	Active              bool
-	Created             time.Time
+	Created             time.Time // to the nanosecond: it is the order of a user's keys
 }
 
 // useRow is when an access key or a role (by its id) was last used.

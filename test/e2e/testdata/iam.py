@@ -36,7 +36,7 @@ assert [x["UserName"] for pg in p for x in pg["Users"]]==["Anna"]+[f"u{i}" for i
 iam.update_user(UserName="u6",NewUserName="u9",NewPath="/x/")
 assert iam.get_user(UserName="u9")["User"]["Path"]=="/x/"
 fails("EntityAlreadyExists","User with name u0 already exists.",iam.update_user,UserName="u9",NewUserName="u0")
-fails("ValidationError","failed to satisfy constraint",iam.create_user,UserName="bad name!")
+fails("ValidationError","The specified value for userName is invalid.",iam.create_user,UserName="bad name!")
 # keys
 k=iam.create_access_key(UserName="Anna")["AccessKey"]
 assert k["AccessKeyId"].startswith("AKIA") and len(k["SecretAccessKey"])==40 and k["Status"]=="Active"
