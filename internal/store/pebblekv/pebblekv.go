@@ -30,6 +30,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
@@ -67,10 +68,10 @@ type DB struct {
 	}
 	group struct { // syncing
 		sync.Mutex
-		done    *sync.Cond
 		running bool
-		durable uint64 // version
-		err     error  // after which the log cannot be written any more
+		ended   chan struct{} // closed when the sync of now has ended
+		durable atomic.Uint64 // version
+		err     error         // after which the log cannot be written any more
 	}
 	views struct { // what Views read
 		sync.Mutex
@@ -108,7 +109,7 @@ func Open(dir string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("%w (%v)", kv.ErrLocked, err)
 	}
 	d := &DB{lock: lock, relaxed: o.Relaxed}
-	d.group.done = sync.NewCond(&d.group)
+	d.group.ended = make(chan struct{})
 	d.room = &room{FS: o.FS, dir: dir, reserve: o.Reserve, changed: d.nudge}
 	if err := d.open(dir, o); err != nil {
 		return nil, errors.Join(translate(err), lock.Close())

@@ -11,23 +11,36 @@ import (
 // settle returns when the log is on disk up to a version. The first that waits
 // starts a sync, which is for all; see the package comment.
 func (d *DB) settle(version uint64) error {
+	for d.group.durable.Load() < version {
+		ended, err := d.join(version)
+		if err != nil {
+			return err
+		}
+		if ended != nil {
+			<-ended
+		}
+	}
+	return nil
+}
+
+// join starts a sync unless one runs, and returns a channel that is closed when it
+// ends; none if the version has become durable meanwhile.
+func (d *DB) join(version uint64) (ended <-chan struct{}, err error) {
 	g := &d.group
 	g.Lock()
 	defer g.Unlock()
-	for g.durable < version && g.err == nil {
-		if d.room.blocked.Load() > 0 {
-			return fmt.Errorf("%w: the log waits for room", kv.ErrNoSpace)
-		}
-		if !g.running {
-			g.running = true
-			go d.lead()
-		}
-		g.done.Wait()
+	switch {
+	case g.durable.Load() >= version:
+		return nil, nil
+	case g.err != nil:
+		return nil, g.err
+	case d.room.blocked.Load() > 0:
+		return nil, fmt.Errorf("%w: the log waits for room", kv.ErrNoSpace)
+	case !g.running:
+		g.running = true
+		go d.lead()
 	}
-	if g.durable >= version {
-		return nil
-	}
-	return g.err
+	return g.ended, nil
 }
 
 // lead syncs once.
@@ -36,16 +49,25 @@ func (d *DB) lead() {
 	d.group.Lock()
 	defer d.group.Unlock()
 	d.group.running = false
-	d.group.err = err
-	d.group.durable = max(d.group.durable, reached)
-	d.group.done.Broadcast()
+	if err != nil {
+		d.group.err = err
+	} else {
+		d.group.durable.Store(max(d.group.durable.Load(), reached))
+	}
+	d.wake()
 }
 
-// nudge has those who wait in settle look again.
+// wake has those who wait in settle look again; d.group is locked.
+func (d *DB) wake() {
+	close(d.group.ended)
+	d.group.ended = make(chan struct{})
+}
+
+// nudge is wake for those who do not hold the lock.
 func (d *DB) nudge() {
 	d.group.Lock()
 	defer d.group.Unlock()
-	d.group.done.Broadcast()
+	d.wake()
 }
 
 // broken returns the error after which nothing can be written any more.
@@ -59,7 +81,7 @@ func (d *DB) fail(err error) {
 	d.group.Lock()
 	defer d.group.Unlock()
 	d.group.err = err
-	d.group.done.Broadcast()
+	d.wake()
 }
 
 // sync puts everything applied so far on disk, shows it to Views, and returns its
