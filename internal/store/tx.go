@@ -142,9 +142,10 @@ func (tx *Tx) next(lo, hi, last []byte, reverse bool) int {
 		}
 		return i
 	}
-	i, there := tx.at(lo)
+	i, _ := tx.at(lo)
 	if last != nil {
-		if i, there = tx.at(last); there {
+		var passed bool
+		if i, passed = tx.at(last); passed {
 			i++
 		}
 	}

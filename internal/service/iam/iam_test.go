@@ -167,8 +167,10 @@ func TestDirectoryForgets(t *testing.T) {
 	}
 	must(b.PutGroupPolicy(b.ctx, b.root, &api.PutGroupPolicyInput{GroupName: ptr("g"), PolicyName: ptr("p"), PolicyDocument: ptr(allowS3)}))(t)
 	must(b.PutUserPolicy(b.ctx, b.root, &api.PutUserPolicyInput{UserName: ptr("u"), PolicyName: ptr("p"), PolicyDocument: ptr(denyS3)}))(t)
-	if count() != 2 || count() != 2 {
-		t.Fatal("want both policies")
+	for range 2 { // read, and remembered
+		if count() != 2 {
+			t.Fatal("want both policies")
+		}
 	}
 	must(b.RemoveUserFromGroup(b.ctx, b.root, &api.RemoveUserFromGroupInput{GroupName: ptr("g"), UserName: ptr("u")}))(t)
 	if count() != 1 {

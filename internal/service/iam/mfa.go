@@ -83,10 +83,6 @@ func (s *Service) CreateVirtualMFADevice(ctx context.Context, sc auth.Scope, in 
 	}}, err
 }
 
-func invalidCode(serial string) error {
-	return awserr.New(http.StatusForbidden, "InvalidAuthenticationCode", "Authentication code for device is not valid.").With("SerialNumber", serial)
-}
-
 // accept takes two codes of consecutive steps, as proof that the device is at
 // hand and in step.
 func (r *mfaRow) accept(first, second *string, now time.Time) error {

@@ -30,7 +30,6 @@ type target struct {
 	ref      ref
 	function *functionRow
 	version  *versionRow
-	async    *asyncRow // nil: the defaults
 }
 
 func (t *target) fleetKey() fleetKey {

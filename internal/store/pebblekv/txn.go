@@ -14,12 +14,11 @@ import (
 // txn is an optimistic transaction.
 type txn struct {
 	snapshot
-	db      *DB
-	began   uint64 // every commit up to this version is in the snapshot, later ones may be
-	seen    uint64 // no commit after this version is in the snapshot
-	keys    map[string]struct{}
-	ranges  []span
-	settled bool
+	db     *DB
+	began  uint64 // every commit up to this version is in the snapshot, later ones may be
+	seen   uint64 // no commit after this version is in the snapshot
+	keys   map[string]struct{}
+	ranges []span
 }
 
 // span is a range of keys read, both ends included.

@@ -143,6 +143,8 @@ type Clone struct {
 }
 
 // cloneArgs is struct clone_args of clone3(2).
+//
+//lint:ignore U1000 the kernel reads all of it
 type cloneArgs struct {
 	flags, pidfd, childTid, parentTid, exitSignal uint64
 	stack, stackSize, tls, setTid, setTidSize     uint64
@@ -150,6 +152,8 @@ type cloneArgs struct {
 }
 
 // frame is what parent and child share. The assembly knows its layout.
+//
+//lint:ignore U1000 the assembly uses what Go does not
 type frame struct {
 	clone     *cloneArgs
 	size      uintptr

@@ -157,6 +157,8 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 }
 
 // capHeader and capData are the arguments of capset(2).
+//
+//lint:ignore U1000 the kernel reads all of it
 type capHeader struct {
 	version uint32
 	pid     int32
