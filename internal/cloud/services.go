@@ -99,7 +99,7 @@ func (p *parts) stop() error {
 	err := stopLoops(p.loops)
 	ctx, cancel := context.WithTimeout(context.Background(), loopTime)
 	defer cancel()
-	return errors.Join(err, p.lambda.Close(ctx))
+	return errors.Join(err, p.lambda.Close(ctx), p.meter.Flush(ctx))
 }
 
 // erase removes what the services keep outside of the store and the blobs.
