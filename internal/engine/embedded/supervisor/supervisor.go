@@ -81,7 +81,7 @@ type supervisor struct {
 	conns      int
 	ending     bool
 	stop       chan struct{}
-	janitor    sync.WaitGroup // work after a container's end
+	janitor    janitor // work after a container's end
 }
 
 func open(cfg protocol.Config) (*supervisor, error) {
