@@ -7,6 +7,7 @@ import (
 	api "skerry/internal/api/lambda"
 	"skerry/internal/auth"
 	"skerry/internal/base/arn"
+	"skerry/internal/base/awserr"
 	"skerry/internal/store"
 )
 
@@ -66,7 +67,7 @@ func (s *Service) changeAsync(ctx context.Context, sc auth.Scope, ch asyncChange
 				a.OnFailure = orNil(deref(d.OnFailure.Destination))
 			}
 		}
-		if err := checkDestinations(r, a.OnSuccess, a.OnFailure); err != nil {
+		if err := s.checkDestinations(r, a.OnSuccess, a.OnFailure); err != nil {
 			return err
 		}
 		a.Modified, out = s.Clock.Now(), a
@@ -82,8 +83,17 @@ func (r ref) noAsync() error {
 	return notFound("The function %s doesn't have an EventInvokeConfig", r.ARN())
 }
 
+// deliverable refuses a target that no service of this cloud takes deliveries
+// for: what is stored would never be honoured.
+func (s *Service) deliverable(target string) error {
+	if target == "" || s.Outbox == nil || s.Outbox.Routes(target) {
+		return nil
+	}
+	return awserr.New(501, "NotImplementedException", "Skerry has no service yet that takes deliveries for %s.", target)
+}
+
 // checkDestinations refuses what cannot be one.
-func checkDestinations(r ref, destinations ...*string) error {
+func (s *Service) checkDestinations(r ref, destinations ...*string) error {
 	for _, d := range destinations {
 		if d == nil {
 			continue
@@ -99,6 +109,9 @@ func checkDestinations(r ref, destinations ...*string) error {
 		}
 		if a.Service == "lambda" && strings.HasPrefix(*d, r.functionARN()) {
 			return invalid("You can't specify the function as a destination for itself.")
+		}
+		if err := s.deliverable(*d); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -105,6 +105,10 @@ func (ch *changes) refuseUnbuilt() error {
 		return awserr.New(501, "NotImplementedException", "Skerry's Lambda does not have %s yet.", what)
 	}
 	switch {
+	case ch.KMSKey != nil && *ch.KMSKey != "":
+		return unbuilt("customer managed keys (KMSKeyArn)")
+	case ch.Tracing != nil && deref(ch.Tracing.Mode) == "Active":
+		return unbuilt("active tracing (TracingConfig)")
 	case ch.VPC != nil && len(ch.VPC.SubnetIds)+len(ch.VPC.SecurityGroupIds) > 0:
 		return unbuilt("functions in a VPC (VpcConfig)")
 	case len(ch.FileSystems) > 0:

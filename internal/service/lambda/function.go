@@ -29,6 +29,9 @@ func (s *Service) CreateFunction(ctx context.Context, sc auth.Scope, in *api.Cre
 	if err := createChanges(in).apply(&v.Config, r.Name); err != nil {
 		return nil, err
 	}
+	if err := s.deliverable(v.Config.DeadLetter); err != nil {
+		return nil, err
+	}
 	if deref(in.PackageType) == "Image" || in.Code == nil || in.Code.ImageUri != nil {
 		return nil, awserr.New(501, "NotImplementedException", "Skerry's Lambda does not have functions of container images yet.")
 	}
@@ -144,6 +147,9 @@ func (s *Service) UpdateFunctionConfiguration(ctx context.Context, sc auth.Scope
 	}
 	v, err := s.change(ctx, r, in.RevisionId, func(tx *store.Tx, _ *functionRow, v *versionRow) (*versionRow, error) {
 		if err := ch.apply(&v.Config, v.Name); err != nil {
+			return nil, err
+		}
+		if err := s.deliverable(v.Config.DeadLetter); err != nil {
 			return nil, err
 		}
 		if in.Layers != nil {

@@ -45,6 +45,8 @@ func TestCreateRefusals(t *testing.T) {
 			in.Layers = []string{"arn:aws:lambda:us-east-1:000000000000:layer:l:1"}
 		}, "InvalidParameterValueException", "Layer version arn:aws:lambda:us-east-1:000000000000:layer:l:1 does not exist."},
 		{"VPC", func(in *api.CreateFunctionInput) { in.VpcConfig = &api.VpcConfig{SubnetIds: []string{"subnet-1"}} }, "NotImplementedException", "VpcConfig"},
+		{"key", func(in *api.CreateFunctionInput) { in.KMSKeyArn = new("arn:aws:kms:us-east-1:000000000000:key/k") }, "NotImplementedException", "KMSKeyArn"},
+		{"tracing", func(in *api.CreateFunctionInput) { in.TracingConfig = &api.TracingConfig{Mode: new("Active")} }, "NotImplementedException", "TracingConfig"},
 		{"image", func(in *api.CreateFunctionInput) { in.PackageType = new("Image") }, "NotImplementedException", "container images"},
 	} {
 		in := good()
