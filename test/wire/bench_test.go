@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"syscall"
@@ -55,6 +56,19 @@ func BenchmarkDecodePutItem(b *testing.B) {
 	}
 }
 
+// BenchmarkStandardDecodePutItem is the standard library on the same body and
+// struct, for the ratio: figures of different moments don't compare.
+func BenchmarkStandardDecodePutItem(b *testing.B) {
+	b.ReportAllocs()
+	b.SetBytes(int64(len(putItem)))
+	cpu(b)
+	for b.Loop() {
+		if err := json.Unmarshal([]byte(putItem), &dynamodb.PutItemInput{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // TestDecodePutItemAllocations holds the bar that does not depend on the machine.
 func TestDecodePutItemAllocations(t *testing.T) {
 	h := http.Header{"X-Amz-Target": {"DynamoDB_20120810.PutItem"}}
@@ -99,6 +113,18 @@ func BenchmarkEncodeRunTask(b *testing.B) {
 	for b.Loop() {
 		clear(w.h)
 		if err := c.Encode(w, out, "request-1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkStandardEncodeRunTask is the standard library on the same struct.
+func BenchmarkStandardEncodeRunTask(b *testing.B) {
+	out := runTaskOutput()
+	b.ReportAllocs()
+	cpu(b)
+	for b.Loop() {
+		if _, err := json.Marshal(out); err != nil {
 			b.Fatal(err)
 		}
 	}
