@@ -48,7 +48,7 @@ func main() {
 	b := &bench{}
 	flag.StringVar(&b.binary, "binary", "bin/skerry", "the skerry to measure")
 	flag.DurationVar(&b.span, "for", 3*time.Second, "how long each figure is measured")
-	flag.BoolVar(&b.peers, "peers", false, "measure other programs too (installs them from npm and Go's proxy)")
+	flag.BoolVar(&b.peers, "peers", false, "measure other servers too: those of s3rver, gofakes3 and versitygw that are on the PATH")
 	only := flag.String("only", "", "parts to measure, of start,store,s3,logs,lambda")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
