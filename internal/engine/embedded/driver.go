@@ -163,21 +163,20 @@ func (d *Driver) launch(ctx context.Context) error {
 }
 
 // take gets a connection, an idle one if there is.
-func (d *Driver) take(ctx context.Context) (c *protocol.Conn, used bool, err error) {
+func (d *Driver) take(ctx context.Context) (c *protocol.Conn, err error) {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return nil, false, fmt.Errorf("engine: %w", net.ErrClosed)
+		return nil, fmt.Errorf("engine: %w", net.ErrClosed)
 	}
 	if n := len(d.idle); n > 0 {
 		c, d.idle = d.idle[n-1], d.idle[:n-1]
 	}
 	d.mu.Unlock()
 	if c != nil {
-		return c, true, nil
+		return c, nil
 	}
-	c, err = d.connect(ctx)
-	return c, false, err
+	return d.connect(ctx)
 }
 
 func (d *Driver) give(c *protocol.Conn) {
@@ -190,37 +189,41 @@ func (d *Driver) give(c *protocol.Conn) {
 	d.idle = append(d.idle, c)
 }
 
-// call makes a request and returns its (first) answer. An idle connection may
-// have been cut by the end of a supervisor: then it connects anew, once, if the
-// request cannot have been received.
+// calls is how often a request is sent when supervisors end before they answer.
+const calls = 3
+
+// call sends a request and waits for the answer. A supervisor may end (nobody
+// needed it, or it was killed) between a connection and the answer: then the
+// request goes to the next one.
 func (d *Driver) call(ctx context.Context, req *protocol.Request) (*protocol.Reply, []int, error) {
-	c, used, err := d.take(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if used {
-		if err := c.Send(req); err != nil {
-			_ = c.Close()
-			d.dropIdle()
-			if c, _, err = d.take(ctx); err != nil {
-				return nil, nil, err
-			}
-			used = false
+	for try := 1; ; try++ {
+		c, err := d.take(ctx)
+		if err != nil {
+			return nil, nil, err
 		}
-	}
-	if !used {
-		if err := c.Send(req); err != nil {
-			_ = c.Close()
-			return nil, nil, fmt.Errorf("engine: the supervisor: %w", err)
+		reply, fds, err := exchange(ctx, c, req)
+		if err == nil {
+			d.give(c)
+			return reply, fds, reply.Error.Err()
 		}
-	}
-	reply, fds, err := receive(ctx, c)
-	if err != nil {
 		_ = c.Close()
-		return nil, nil, err
+		if try == calls || ctx.Err() != nil || !broken(err) {
+			return nil, nil, err
+		}
+		d.dropIdle()
 	}
-	d.give(c)
-	return reply, fds, reply.Error.Err()
+}
+
+func exchange(ctx context.Context, c *protocol.Conn, req *protocol.Request) (*protocol.Reply, []int, error) {
+	if err := c.Send(req); err != nil {
+		return nil, nil, fmt.Errorf("engine: the supervisor: %w", err)
+	}
+	return receive(ctx, c)
+}
+
+// broken tells whether an error means that the other end is gone.
+func broken(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // receive reads an answer; when ctx ends first, the connection is of no use any

@@ -156,17 +156,23 @@ func raiseFiles() {
 	}
 }
 
-// lock keeps a second supervisor off the data.
+// lock keeps a second supervisor off the data. One that is ending holds the lock
+// until it has given everything back, so it is waited for.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
+	for deadline := time.Now().Add(endTimeout); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if err != unix.EWOULDBLOCK || time.Now().After(deadline) {
+			_ = f.Close()
+			return nil, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
+		}
 	}
-	return f, nil
 }
 
 // listen opens the socket. Its path may be longer than a socket's address can
