@@ -10,7 +10,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 COUNTS   := bin/counts
 MODELS   ?= $(SKERRY_MODELS)
 FUZZTIME ?= 20s
-UNIT     := ./cmd/... ./internal/... ./tools/... ./test/sim/... ./test/wire/...
+UNIT     := ./cmd/... ./internal/... ./tools/... ./test/identity/... ./test/sim/... ./test/wire/...
 
 .PHONY: help run build needs-run needs-test check static unit e2e test bench gen fuzz clean
 
