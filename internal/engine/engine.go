@@ -6,22 +6,21 @@
 // A container's life:
 //
 //	Create -> created -> Start -> running <-> frozen
-//	                                 |
-//	                     exits, is signalled, or runs out of memory
-//	                                 v
-//	                              exited -> Remove -> gone
+//	                       ^         |
+//	                       |   exits, is signalled, or runs out of memory
+//	                       |         v
+//	                       +----- exited -> Remove -> gone
 //
 // Create makes everything but the process, so a caller can Listen inside the
 // container's network before its program runs. An exited container keeps its
-// exit and its logs until Remove, whatever happens to the caller's process.
-//
-// Not built yet: images (EnsureImage answers ErrUnsupported), several
-// containers in one network, published ports, pseudo-terminals.
+// exit, its logs and its files until Remove, whatever happens to the caller's
+// process, and can be started again with the same files, network and limits.
 package engine
 
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"syscall"
 )
@@ -52,15 +51,17 @@ type Engine interface {
 	// Info says what the driver can do on this machine, and how to mend
 	// what it cannot.
 	Info(ctx context.Context) (Capabilities, error)
-	// EnsureImage has an image ready on this machine.
-	EnsureImage(ctx context.Context, ref string, auth Auth) (Image, error)
+	// Images are the driver's images. Where it has none (Capabilities.Images),
+	// every method answers ErrUnsupported.
+	Images() Images
 
 	// Create makes a container that is ready to start. Errors: ErrExists,
-	// ErrInvalid, ErrUnsupported.
+	// ErrInvalid, ErrNotFound (the image), ErrUnsupported.
 	Create(ctx context.Context, spec Spec) (ID, error)
-	// Start runs the command. It returns once the program has been
-	// executed, or with the reason why it could not be (a *StartError when
-	// the fault is the command's: not found, not executable).
+	// Start runs the command, for the first time or again after an exit. It
+	// returns once the program has been executed, or with the reason why it
+	// could not be (a *StartError when the fault is the command's: not found,
+	// not executable).
 	Start(ctx context.Context, id ID) error
 	// Signal sends a signal to the container's first process. To a frozen
 	// container SIGKILL comes through, the others when it thaws.
@@ -89,9 +90,28 @@ type Engine interface {
 	// ListenPacket is Listen for "udp", "udp4" and "udp6".
 	ListenPacket(ctx context.Context, id ID, network, address string) (net.PacketConn, error)
 
+	// SetFirewall replaces the security groups of a network (see
+	// Network.Name) for the containers that it has and will have.
+	SetFirewall(ctx context.Context, network string, groups []SecurityGroup) error
+
+	// Input is the standard input of a container whose Spec.Stdin is set, or
+	// its terminal's. Writing blocks while the program does not read. Closing
+	// it ends the program's input for good, but a terminal's; where the
+	// caller's process ends without closing, the input stays open.
+	Input(ctx context.Context, id ID) (io.WriteCloser, error)
+	// Resize sets the size of the terminal of a container whose Spec.TTY is
+	// set.
+	Resize(ctx context.Context, id ID, size Size) error
 	// Exec runs one more program in a running container and waits for it.
 	// When ctx ends, the program is killed.
 	Exec(ctx context.Context, id ID, spec ExecSpec, streams Streams) (Exit, error)
+	// ReadFiles gives a file or folder of a container, in whatever state, as a
+	// tar archive whose names begin with the last part of the path. Links on
+	// the way are followed within the container.
+	ReadFiles(ctx context.Context, id ID, path string) (io.ReadCloser, error)
+	// WriteFiles unpacks a tar archive into a folder of a container, in
+	// whatever state. Nothing outside of the container can be reached by it.
+	WriteFiles(ctx context.Context, id ID, path string, archive io.Reader) error
 	// Stats reads the counters of a container that has not exited.
 	Stats(ctx context.Context, id ID) (Stats, error)
 	// Logs gives what the container wrote, from a cursor on. Everything
@@ -148,16 +168,3 @@ func (e *StartError) Error() string { return e.Step + " " + e.Path + ": " + e.Er
 
 // Unwrap returns the system's error number.
 func (e *StartError) Unwrap() error { return e.Err }
-
-// Auth is how to sign in at an image registry.
-type Auth struct{ Username, Password, Token string }
-
-// Image is an image on this machine.
-type Image struct {
-	Ref, Digest string
-	Size        int64 // bytes, unpacked
-	Command     []string
-	Entrypoint  []string
-	Env         []string
-	Dir, User   string
-}

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"path"
 	"strings"
 )
@@ -20,21 +19,34 @@ type Spec struct {
 	Dir      string   // working directory; empty is "/"
 	User     User
 	Hostname string // empty is the id
+	TTY      bool   // stdin, stdout and stderr are a pseudo-terminal; its output is all Stdout
+	Stdin    bool   // stdin is open for Engine.Input; else it is empty
+	Init     bool   // a small init of the engine's is process 1, which reaps orphans and passes signals on
 
 	Mounts   []Mount // in this order
+	Devices  []Device
+	ShmSize  int64 // of /dev/shm in bytes; zero is 64 MiB
 	Network  Network
 	Limits   Limits
-	Rlimits  []Rlimit // clamped to what the engine itself may have
+	Rlimits  []Rlimit          // clamped to what the engine itself may have
+	Sysctls  map[string]string // of the container's own namespaces only: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*
 	Security Security
+	// LogFiles keeps the log's size: at most so many segments of LogSize bytes.
+	// Zero is 16 of 16 MiB.
+	LogFiles int
+	LogSize  int64
 }
 
 // Root is the container's file system: one of Image, Host.
 type Root struct {
-	Image string    // an image that EnsureImage has made ready
+	Image string    // the name or id of an image that Engine.Images has
 	Host  *HostRoot // made of the machine's own folders
-	// Writable gives a root that can be written and is thrown away. The
-	// default is read-only.
+	// Writable gives a root that can be written, and is thrown away when the
+	// container is removed. The default is read-only.
 	Writable bool
+	// Size ends what may be written to the root, in bytes; zero is no limit.
+	// ErrUnsupported where the machine has no way to keep it.
+	Size int64
 }
 
 // HostRoot is a prepared root: the machine's own system folders, read-only,
@@ -73,6 +85,11 @@ type File struct {
 
 // User is who the command runs as, in the container's own numbers (0 to 65534).
 type User struct {
+	// Name is "user", "user:group", "uid" or "uid:gid", as in an image's
+	// configuration. Names are looked up in the root's /etc/passwd and
+	// /etc/group when the container is created (or the Exec started), and the
+	// user's other groups come with it. When set, UID and GID are ignored.
+	Name     string
 	UID, GID uint32
 	Groups   []uint32
 }
@@ -84,10 +101,14 @@ type MountKind string
 const (
 	MountBind  MountKind = "bind"  // a folder or file of the machine
 	MountTmpfs MountKind = "tmpfs" // empty, in memory, charged to the container
+	// MountDisk is an empty file system of Size bytes on the machine's disk,
+	// which is thrown away with the container and not charged to its memory.
+	MountDisk MountKind = "disk"
 )
 
 // Mount is something mounted into a container. The target must exist in a
-// read-only root (see HostRoot.Dirs).
+// read-only prepared root (see HostRoot.Dirs); in the root of an image it is
+// made where it is missing.
 type Mount struct {
 	Kind     MountKind
 	Source   string // bind: an absolute path on the machine
@@ -99,37 +120,18 @@ type Mount struct {
 	// it the machine's files appear as nobody's: readable where all may
 	// read, never writable unless all may write. Bind only.
 	Owned bool
-	Size  int64       // tmpfs: bytes, then ENOSPC; zero is half the memory limit
-	Mode  fs.FileMode // tmpfs: of its top folder; zero is 01777
+	// Populate fills an empty Source with what the image has at the target, as
+	// Docker does for a new volume. Bind and Owned only.
+	Populate bool
+	Size     int64       // tmpfs, disk: bytes, then ENOSPC; zero is half the memory limit (tmpfs only)
+	Mode     fs.FileMode // tmpfs, disk: of its top folder; zero is 01777
 }
 
-// NetworkMode says which network a container has.
-type NetworkMode string
-
-// The networks.
-const (
-	// NetworkNone: a network namespace of its own with nothing but loopback.
-	// The default.
-	NetworkNone NetworkMode = "none"
-	// NetworkNAT: a namespace of its own, an address of its own, and the
-	// outside world by address translation. Neither the machine's services
-	// nor other containers can be reached.
-	NetworkNAT NetworkMode = "nat"
-	// NetworkHost: the machine's own network. No wall.
-	NetworkHost NetworkMode = "host"
-)
-
-// LocalAddresses are on every container's loopback beside 127.0.0.1, for Listen:
-// the resolver (169.254.169.253), instance metadata and task metadata.
-var LocalAddresses = []netip.Addr{
-	netip.AddrFrom4([4]byte{169, 254, 169, 253}),
-	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
-	netip.AddrFrom4([4]byte{169, 254, 170, 2}),
-}
-
-// Network is a container's network.
-type Network struct {
-	Mode NetworkMode // empty is NetworkNone
+// Device is a device of the machine that a container may use.
+type Device struct {
+	Source      string // on the machine, such as /dev/fuse
+	Target      string // in the container; empty is the same
+	Permissions string // of r, w and m; empty is all
 }
 
 // Limits end what a container may use. Zero is no limit, but see Pids.
@@ -161,16 +163,25 @@ type Security struct {
 	AllowNewPrivileges bool
 	// SeccompUnconfined lets all system calls through.
 	SeccompUnconfined bool
+	// Privileged gives all capabilities, all devices, writable /proc and /sys,
+	// no seccomp and the machine's own user ids. It is no wall.
+	Privileged bool
 }
 
 // ExecSpec is a program to run in a running container. What is zero is as in
 // the container's Spec.
 type ExecSpec struct {
-	Command []string
-	Env     []string // nil: the container's
-	Dir     string
-	User    *User
+	Command    []string
+	Env        []string // nil: the container's
+	Dir        string
+	User       *User
+	TTY        bool // a pseudo-terminal; its output is all stdout
+	Size       Size // of the terminal
+	Privileged bool // all capabilities
 }
+
+// Size is a terminal's, in characters.
+type Size struct{ Rows, Columns uint16 }
 
 // Validate checks a Spec for faults that no driver accepts. Its errors are
 // ErrInvalid.
@@ -194,10 +205,8 @@ func (s *Spec) Validate() error {
 	case len(s.Hostname) > 64 || strings.ContainsRune(s.Hostname, 0):
 		return bad("host name %q", s.Hostname)
 	}
-	switch s.Network.Mode {
-	case "", NetworkNone, NetworkNAT, NetworkHost:
-	default:
-		return bad("network %q", s.Network.Mode)
+	if err := s.Network.Validate(); err != nil {
+		return err
 	}
 	for _, text := range append(append([]string{s.Dir}, s.Command...), s.Env...) {
 		if strings.ContainsRune(text, 0) {
@@ -221,9 +230,9 @@ func (m *Mount) Validate() error {
 		return fmt.Errorf("engine: %w: mount target %q", ErrInvalid, m.Target)
 	case m.Kind == MountBind && (!path.IsAbs(m.Source) || strings.ContainsRune(m.Source, 0)):
 		return fmt.Errorf("engine: %w: mount source %q", ErrInvalid, m.Source)
-	case m.Kind != MountBind && m.Kind != MountTmpfs:
+	case m.Kind != MountBind && m.Kind != MountTmpfs && m.Kind != MountDisk:
 		return fmt.Errorf("engine: %w: mount kind %q", ErrInvalid, m.Kind)
-	case m.Size < 0:
+	case m.Size < 0 || m.Kind == MountDisk && m.Size == 0:
 		return fmt.Errorf("engine: %w: mount size %d", ErrInvalid, m.Size)
 	}
 	return nil

@@ -24,7 +24,9 @@ type Status struct {
 	Labels   map[string]string
 	State    State
 	Pid      int        // on the machine; zero when it does not run
-	Address  netip.Addr // in NetworkNAT
+	Address  netip.Addr // where it has one of its own
+	Image    string     // the id of the image of its root
+	Ports    []Port     // published, with the machine's ports that were chosen
 	Created  time.Time
 	Started  time.Time // zero when it never was
 	Exit     *Exit     // when exited
@@ -88,6 +90,7 @@ type LogQuery struct {
 type Streams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	Resize         <-chan Size // of an ExecSpec.TTY
 }
 
 // EventKind says what happened.

@@ -43,6 +43,7 @@ var order = []layer{
 	{name: "internal/engine/*", sees: []string{"internal/base/*", "internal/store/*", "internal/blob/*", "internal/loop/*"}},
 	{name: "internal/registry/*", sees: []string{"internal/base/*", "internal/store/*", "internal/blob/*", "internal/auth/*"}},
 	{name: "internal/proxy/*", sees: []string{"internal/base/*"}},
+	{name: "internal/daemon/*", sees: []string{"internal/base/*", "internal/store/*", "internal/loop/*", "internal/engine/*"}},
 	{name: "internal/service/*", sees: []string{
 		"internal/base/*", "internal/store/*", "internal/blob/*", "internal/loop/*", "internal/meter/*", "internal/auth/*",
 		"internal/wire/*", "internal/api/*", "internal/op", "internal/events/*", "internal/engine/*", "internal/registry/*",

@@ -317,11 +317,6 @@ func missing(err error) engine.Missing {
 	return m
 }
 
-// EnsureImage is not built yet.
-func (d *Driver) EnsureImage(context.Context, string, engine.Auth) (engine.Image, error) {
-	return engine.Image{}, fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
-}
-
 // Create makes a container.
 func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error) {
 	if err := spec.Validate(); err != nil {

@@ -131,11 +131,6 @@ func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
 		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
 }
 
-// EnsureImage is not supported.
-func (f *Fake) EnsureImage(context.Context, string, engine.Auth) (engine.Image, error) {
-	return engine.Image{}, fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
-}
-
 // Create keeps the specification.
 func (f *Fake) Create(_ context.Context, spec engine.Spec) (engine.ID, error) {
 	if err := spec.Validate(); err != nil {

@@ -309,3 +309,31 @@ func (f *Fake) Inspect(_ context.Context, id engine.ID) (engine.Status, error) {
 	defer f.mu.Unlock()
 	return c.status, nil
 }
+
+// Images has none.
+func (f *Fake) Images() engine.Images { return engine.NoImages{} }
+
+// SetFirewall is not supported.
+func (f *Fake) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
+	return fmt.Errorf("engine: security groups: %w", engine.ErrUnsupported)
+}
+
+// Input is not supported.
+func (f *Fake) Input(context.Context, engine.ID) (io.WriteCloser, error) {
+	return nil, fmt.Errorf("engine: standard input: %w", engine.ErrUnsupported)
+}
+
+// Resize is not supported.
+func (f *Fake) Resize(context.Context, engine.ID, engine.Size) error {
+	return fmt.Errorf("engine: terminals: %w", engine.ErrUnsupported)
+}
+
+// ReadFiles is not supported.
+func (f *Fake) ReadFiles(context.Context, engine.ID, string) (io.ReadCloser, error) {
+	return nil, fmt.Errorf("engine: copying files: %w", engine.ErrUnsupported)
+}
+
+// WriteFiles is not supported.
+func (f *Fake) WriteFiles(context.Context, engine.ID, string, io.Reader) error {
+	return fmt.Errorf("engine: copying files: %w", engine.ErrUnsupported)
+}

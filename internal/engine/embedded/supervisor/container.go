@@ -104,8 +104,8 @@ func (s *supervisor) create(spec *engine.Spec) (err error) {
 	if spec.ID == "" {
 		return fmt.Errorf("engine: %w: no id", engine.ErrInvalid)
 	}
-	if spec.Root.Image != "" {
-		return fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
+	if err := unbuilt(spec); err != nil {
+		return err
 	}
 	c := &container{
 		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,

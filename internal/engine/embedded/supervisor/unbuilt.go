@@ -1,0 +1,42 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"fmt"
+
+	"skerry/internal/engine"
+)
+
+// unbuilt refuses what a specification may ask for and this driver does not do
+// yet, so that nothing is accepted and then not kept.
+func unbuilt(s *engine.Spec) error {
+	for what, asked := range map[string]bool{
+		"images":                  s.Root.Image != "",
+		"the size of a root":      s.Root.Size != 0,
+		"terminals":               s.TTY,
+		"standard input":          s.Stdin,
+		"an init process":         s.Init,
+		"devices":                 len(s.Devices) > 0,
+		"the size of /dev/shm":    s.ShmSize != 0,
+		"sysctls":                 len(s.Sysctls) > 0,
+		"users by name":           s.User.Name != "",
+		"privileged":              s.Security.Privileged,
+		"the size of logs":        s.LogFiles != 0 || s.LogSize != 0,
+		"named networks":          s.Network.Mode == engine.NetworkNamed,
+		"shared sandboxes":        s.Network.Sandbox != "",
+		"published ports":         len(s.Network.Ports) > 0,
+		"lines of /etc/hosts":     len(s.Network.Hosts) > 0,
+		"a resolver of one's own": len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
+	} {
+		if asked {
+			return fmt.Errorf("engine: %s: %w", what, engine.ErrUnsupported)
+		}
+	}
+	for _, m := range s.Mounts {
+		if m.Kind == engine.MountDisk || m.Populate {
+			return fmt.Errorf("engine: mount %s %s: %w", m.Kind, m.Target, engine.ErrUnsupported)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"skerry/internal/engine"
+)
+
+// What of the interface is not built yet answers ErrUnsupported.
+
+func unsupported(what string) error {
+	return fmt.Errorf("engine: %s: %w", what, engine.ErrUnsupported)
+}
+
+// Images are not built yet.
+func (d *Driver) Images() engine.Images { return engine.NoImages{} }
+
+// SetFirewall is not built yet.
+func (d *Driver) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
+	return unsupported("security groups")
+}
+
+// Input is not built yet.
+func (d *Driver) Input(context.Context, engine.ID) (io.WriteCloser, error) {
+	return nil, unsupported("standard input")
+}
+
+// Resize is not built yet.
+func (d *Driver) Resize(context.Context, engine.ID, engine.Size) error {
+	return unsupported("terminals")
+}
+
+// ReadFiles is not built yet.
+func (d *Driver) ReadFiles(context.Context, engine.ID, string) (io.ReadCloser, error) {
+	return nil, unsupported("copying files")
+}
+
+// WriteFiles is not built yet.
+func (d *Driver) WriteFiles(context.Context, engine.ID, string, io.Reader) error {
+	return unsupported("copying files")
+}

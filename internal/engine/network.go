@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// NetworkMode says which network a container has.
+type NetworkMode string
+
+// The networks.
+const (
+	// NetworkNone: a network namespace of its own with nothing but loopback.
+	// The default.
+	NetworkNone NetworkMode = "none"
+	// NetworkNAT: a namespace of its own, an address of its own, and the
+	// outside world by address translation. Neither the machine's services
+	// nor other containers can be reached.
+	NetworkNAT NetworkMode = "nat"
+	// NetworkNamed: an address of its own on the network Name, which it shares
+	// with the other containers there, and the outside world by address
+	// translation. A VPC and a Docker network are such networks: two may have
+	// the same addresses, and cannot reach each other.
+	NetworkNamed NetworkMode = "named"
+	// NetworkHost: the machine's own network. No wall.
+	NetworkHost NetworkMode = "host"
+)
+
+// LocalAddresses are on every container's loopback beside 127.0.0.1, for Listen:
+// the resolver (169.254.169.253), instance metadata and task metadata.
+var LocalAddresses = []netip.Addr{
+	netip.AddrFrom4([4]byte{169, 254, 169, 253}),
+	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
+	netip.AddrFrom4([4]byte{169, 254, 170, 2}),
+}
+
+// Network is a container's network.
+type Network struct {
+	Mode NetworkMode // empty is NetworkNone
+	// Name of the network, in NetworkNamed: 1 to 64 of the characters of an ID.
+	// A network is made with its first container and gone with its last.
+	Name string
+	// Internal networks have no outside world. The network's first container
+	// decides. NetworkNamed only.
+	Internal bool
+	// Address on the network Name, IPv4. Nobody else there may have it
+	// (ErrExists). NetworkNamed only, and needed there.
+	Address netip.Addr
+	// Sandbox names what containers share who have one network namespace, one
+	// address and one range of user ids: a task. The first container with the
+	// name makes it of its Network, whose other fields the later ones repeat;
+	// it is gone with the last. Empty is the container's own ID, so the ID of
+	// a container names its sandbox. Not in NetworkHost.
+	Sandbox string
+	// Groups are the security groups that the address is in (SetFirewall).
+	// Without any, everybody on the network may connect. NetworkNamed only.
+	Groups []string
+	// Ports are published on the machine. NetworkNAT and NetworkNamed only.
+	Ports []Port
+
+	// Hosts are further lines of /etc/hosts, of an image's root.
+	Hosts []Host
+	// DNS replaces the engine's /etc/resolv.conf, of an image's root: the
+	// machine's for NetworkHost, else the resolver at 169.254.169.253, which
+	// is the caller's to serve (Engine.ListenPacket).
+	DNS DNS
+}
+
+// Port is a port of a container that is published on the machine.
+type Port struct {
+	Protocol  string     // "tcp" or "udp"; empty is tcp
+	Container uint16     // in the container
+	Host      uint16     // on the machine; zero: a free one from 32768 to 60999 is chosen
+	Address   netip.Addr // of the machine; not valid: all of them
+}
+
+// Host is a line of /etc/hosts.
+type Host struct {
+	Name    string
+	Address netip.Addr
+}
+
+// DNS is what a container's /etc/resolv.conf says.
+type DNS struct {
+	Servers []netip.Addr
+	Search  []string
+	Options []string
+}
+
+// SecurityGroup says who may connect to the addresses that are in it, and where
+// those may connect to. A packet passes when one of the address's groups has a
+// rule for it; answers always pass.
+type SecurityGroup struct {
+	ID      string
+	Ingress []FirewallRule
+	Egress  []FirewallRule
+}
+
+// FirewallRule lets packets through.
+type FirewallRule struct {
+	Protocol string // "tcp", "udp", "icmp", or empty for all
+	From, To uint16 // ports, for tcp and udp; 0 and 0 is all
+	// Who is at the other end: in one of Prefixes, or an address in one of
+	// Groups. With neither, nobody.
+	Prefixes []netip.Prefix
+	Groups   []string
+}
+
+// Validate checks a network for faults that no driver accepts. Its errors are
+// ErrInvalid.
+func (n *Network) Validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("engine: %w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	switch n.Mode {
+	case "", NetworkNone, NetworkNAT, NetworkHost:
+		if n.Name != "" || n.Address.IsValid() || len(n.Groups) > 0 || n.Internal {
+			return bad("network %q with a name, address or security groups", n.Mode)
+		}
+	case NetworkNamed:
+		if !ID(n.Name).Valid() {
+			return bad("network name %q", n.Name)
+		}
+		if !n.Address.Is4() || n.Address.IsLoopback() || n.Address.IsMulticast() || n.Address.IsLinkLocalUnicast() || n.Address.IsUnspecified() {
+			return bad("address %s", n.Address)
+		}
+	default:
+		return bad("network %q", n.Mode)
+	}
+	if n.Sandbox != "" && (!ID(n.Sandbox).Valid() || n.Mode == NetworkHost) {
+		return bad("sandbox %q in network %q", n.Sandbox, n.Mode)
+	}
+	if len(n.Ports) > 0 && n.Mode != NetworkNAT && n.Mode != NetworkNamed {
+		return bad("published ports in network %q", n.Mode)
+	}
+	for _, p := range n.Ports {
+		if p.Container == 0 || p.Protocol != "" && p.Protocol != "tcp" && p.Protocol != "udp" {
+			return bad("port %d/%s", p.Container, p.Protocol)
+		}
+	}
+	return nil
+}
