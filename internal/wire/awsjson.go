@@ -85,7 +85,7 @@ func (awsJSON) encodeResponse(c *Call, p *plan, out reflect.Value, w http.Respon
 	if p.stream != nil {
 		return c.sendEvents(p, out, w)
 	}
-	return c.sendJSON(w, http.StatusOK, c.jsonType(), func(b []byte) []byte { return p.appendJSONStruct(b, out) })
+	return c.sendJSON(w, http.StatusOK, c.jsonType(), func(b []byte) []byte { return p.appendJSONStruct(b, addr(out)) })
 }
 
 // maxKept is the largest buffer that is kept for the next answer, in bytes.
@@ -161,7 +161,7 @@ func (f *failure) appendJSON(b []byte, name string) []byte {
 	hasMessage := false
 	if f.plan != nil {
 		n := len(b)
-		b = f.plan.appendJSONMembers(b, f.value, first)
+		b = f.plan.appendJSONMembers(b, addr(f.value), first)
 		first = first && len(b) == n
 		for _, m := range f.plan.body {
 			hasMessage = hasMessage || strings.EqualFold(m.wire, "message")

@@ -54,7 +54,7 @@ func (cl Client) Request(ctx context.Context, operation string, in any) (*http.R
 	default:
 		out.header.Set("X-Amz-Target", cl.Service.TargetPrefix+"."+operation)
 		out.header.Set("Content-Type", c.jsonType())
-		out.body = p.appendJSONStruct(nil, v)
+		out.body = p.appendJSONStruct(nil, addr(v))
 	}
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (o *outgoing) restBody(c *Call, p *plan, v reflect.Value) error {
 	switch f := p.payload; {
 	case f == nil && len(p.body) == 0:
 	case f == nil && c.Protocol == RESTJSON1:
-		kind, o.body = "application/json", p.appendJSONStruct(nil, v)
+		kind, o.body = "application/json", p.appendJSONStruct(nil, addr(v))
 	case f == nil:
 		kind, o.body = "application/xml", c.xmlRequest(p, v, c.Operation.InputRoot, c.Operation.InputXMLNS)
 	default:
@@ -206,7 +206,7 @@ func (o *outgoing) restBody(c *Call, p *plan, v reflect.Value) error {
 		case f.kind == String:
 			kind, o.body = "text/plain", []byte(value.String())
 		case c.Protocol == RESTJSON1:
-			kind, o.body = "application/json", f.appendJSON(nil, value, f)
+			kind, o.body = "application/json", f.appendJSONValue(nil, value, f)
 		default:
 			namespace := ""
 			if f.member.XMLNS != nil {

@@ -141,9 +141,9 @@ func (c *Call) eventBody(f *field, v reflect.Value) (string, []byte) {
 		x.structure(f.plan, v)
 		return cborCodec{kinesis: c.Protocol == KinesisCBOR}.contentType(), x.b
 	case RESTJSON1:
-		return "application/json", f.appendJSON(nil, v, f)
+		return "application/json", f.appendJSONValue(nil, v, f)
 	}
-	return c.jsonType(), f.plan.appendJSONStruct(nil, v)
+	return c.jsonType(), f.plan.appendJSONStruct(nil, addr(v))
 }
 
 // exceptionFrame tells an error within a stream: as an exception if the stream

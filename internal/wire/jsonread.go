@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // maxDepth is how deep a body may nest. DynamoDB's own limit of 32 levels needs
@@ -16,8 +17,8 @@ type JSONReader struct {
 	i     int
 	depth int
 	buf   []byte // of strings with escapes
-	// text is a copy of a small b, of which strings are parts: one allocation for
-	// all. Of a large one they would keep too much alive.
+	// text is a small b, of which strings are parts: no allocation at all. Of a
+	// large one they would keep too much alive.
 	text  string
 	plain bool // the last string read is b[from:to]
 	from  int
@@ -33,10 +34,11 @@ func (r *JSONReader) Charge(size uintptr) error { return r.budget.charge(size) }
 // maxShared is the largest body of which strings are parts.
 const maxShared = 32 << 10
 
+// newJSONReader reads b, which nobody changes any more.
 func newJSONReader(b []byte) JSONReader {
 	r := JSONReader{b: b, budget: newBudget(len(b))}
 	if len(b) <= maxShared {
-		r.text = string(b)
+		r.text = unsafe.String(unsafe.SliceData(b), len(b))
 	}
 	return r
 }
@@ -68,9 +70,8 @@ func (r *JSONReader) Object(member func(name []byte) error) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer func() { r.depth-- }()
 	if r.Peek() == '}' {
-		r.i++
+		r.leave()
 		return nil
 	}
 	for {
@@ -96,7 +97,7 @@ func (r *JSONReader) Object(member func(name []byte) error) error {
 		case ',':
 			r.i++
 		case '}':
-			r.i++
+			r.leave()
 			return nil
 		default:
 			return errJSONSyntax()
@@ -112,9 +113,8 @@ func (r *JSONReader) Array(element func() error) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer func() { r.depth-- }()
 	if r.Peek() == ']' {
-		r.i++
+		r.leave()
 		return nil
 	}
 	for {
@@ -129,7 +129,7 @@ func (r *JSONReader) Array(element func() error) error {
 		case ',':
 			r.i++
 		case ']':
-			r.i++
+			r.leave()
 			return nil
 		default:
 			return errJSONSyntax()
@@ -144,6 +144,13 @@ func (r *JSONReader) enter() error {
 		return errDepth()
 	}
 	return nil
+}
+
+// leave passes the end of an object or array. After an error nothing more is
+// read, so the depth then does not matter.
+func (r *JSONReader) leave() {
+	r.i++
+	r.depth--
 }
 
 func (r *JSONReader) word(w string) error {

@@ -6,64 +6,126 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
-// appendJSON writes the value of v by its plan.
-func (p *plan) appendJSON(b []byte, v reflect.Value, m *field) []byte {
-	if p.hook && v.CanAddr() {
-		return v.Addr().Interface().(JSONHook).AppendJSON(b)
+// Answers are written through pointers into the structs: reading fields by
+// reflection takes more time than all the rest. That every pointer is to what
+// the plan says has been proved when the plan was made from the Go type.
+
+// holder says how a struct's field holds what it may lack.
+type holder uint8
+
+const (
+	byValue   holder = iota // never absent
+	byPointer               // *T
+	bySlice                 // absent if nil
+	byMap                   // absent if nil
+	byOther                 // an interface or a function: absent if nil
+)
+
+func holderOf(t reflect.Type) holder {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return byPointer
+	case reflect.Slice:
+		return bySlice
+	case reflect.Map:
+		return byMap
+	case reflect.Interface, reflect.Func:
+		return byOther
 	}
-	switch p.kind {
-	case Structure, Union:
-		return p.appendJSONStruct(b, v)
-	case List:
-		b = append(b, '[')
-		for i := range v.Len() {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = p.elem.appendJSON(b, v.Index(i), p.elem)
-		}
-		return append(b, ']')
-	case Map:
-		return p.appendJSONMap(b, v)
-	case String:
-		return AppendJSONString(b, v.String())
-	case Integer, Long:
-		return strconv.AppendInt(b, v.Int(), 10)
-	case Float, Double:
-		return appendJSONFloat(b, v.Float())
-	case Boolean:
-		return strconv.AppendBool(b, v.Bool())
-	case Timestamp:
-		format := timeFormat(m, EpochSeconds)
-		if format == EpochSeconds {
-			return appendTime(b, timeOf(v), format, false)
-		}
-		return append(appendTime(append(b, '"'), timeOf(v), format, false), '"')
-	case Blob:
-		return AppendJSONBlob(b, v.Bytes())
-	}
-	if v.Len() == 0 {
-		return append(b, "null"...)
-	}
-	return append(b, v.Bytes()...)
+	return byValue
 }
 
-func (p *plan) appendJSONStruct(b []byte, v reflect.Value) []byte {
+// addr returns where the value of v is, in memory that nobody else changes.
+func addr(v reflect.Value) unsafe.Pointer {
+	if !v.CanAddr() {
+		c := reflect.New(v.Type()).Elem()
+		c.Set(v)
+		v = c
+	}
+	return v.Addr().UnsafePointer()
+}
+
+// appendJSONValue writes the value of v by its plan.
+func (p *plan) appendJSONValue(b []byte, v reflect.Value, m *field) []byte {
+	return p.appendJSON(b, addr(v), m)
+}
+
+// appendJSON writes the value at a place, which is of the plan's type.
+func (p *plan) appendJSON(b []byte, at unsafe.Pointer, m *field) []byte {
+	switch p.kind {
+	case String:
+		return AppendJSONString(b, *(*string)(at))
+	case Structure, Union:
+		if p.hook {
+			return reflect.NewAt(p.typ, at).Interface().(JSONHook).AppendJSON(b)
+		}
+		return p.appendJSONStruct(b, at)
+	case List:
+		return p.appendJSONList(b, at)
+	case Map:
+		return p.appendJSONMap(b, reflect.NewAt(p.typ, at).Elem())
+	case Integer:
+		return strconv.AppendInt(b, int64(*(*int32)(at)), 10)
+	case Long:
+		return strconv.AppendInt(b, *(*int64)(at), 10)
+	case Float, Double:
+		return appendJSONFloat(b, *(*float64)(at))
+	case Boolean:
+		return strconv.AppendBool(b, *(*bool)(at))
+	case Timestamp:
+		format, t := timeFormat(m, EpochSeconds), *(*time.Time)(at)
+		if format == EpochSeconds {
+			return appendTime(b, t, format, false)
+		}
+		return append(appendTime(append(b, '"'), t, format, false), '"')
+	case Blob:
+		return AppendJSONBlob(b, *(*[]byte)(at))
+	}
+	document := *(*[]byte)(at)
+	if len(document) == 0 {
+		return append(b, "null"...)
+	}
+	return append(b, document...)
+}
+
+func (p *plan) appendJSONList(b []byte, at unsafe.Pointer) []byte {
+	list, size := *(*[]byte)(at), p.elem.typ.Size() // any slice: its length and its first element
+	b = append(b, '[')
+	for i, e := 0, unsafe.Pointer(unsafe.SliceData(list)); i < len(list); i++ {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = p.elem.appendJSON(b, unsafe.Add(e, uintptr(i)*size), p.elem)
+	}
+	return append(b, ']')
+}
+
+func (p *plan) appendJSONStruct(b []byte, at unsafe.Pointer) []byte {
 	b = append(b, '{')
-	b = p.appendJSONMembers(b, v, true)
+	b = p.appendJSONMembers(b, at, true)
 	return append(b, '}')
 }
 
 // appendJSONMembers writes the members of the body, the first one without a
 // comma before it.
-func (p *plan) appendJSONMembers(b []byte, v reflect.Value, first bool) []byte {
+func (p *plan) appendJSONMembers(b []byte, at unsafe.Pointer, first bool) []byte {
 	for _, f := range p.body {
-		value, ok := present(v.Field(f.index))
-		if !ok {
-			continue
+		value := unsafe.Add(at, f.offset)
+		if f.holder != byValue {
+			// pointers, slices, maps and interfaces begin with a word that is nil
+			// when they are
+			held := *(*unsafe.Pointer)(value)
+			if held == nil {
+				continue
+			}
+			if f.holder == byPointer {
+				value = held
+			}
 		}
 		if !first {
 			b = append(b, ',')
@@ -77,7 +139,8 @@ func (p *plan) appendJSONMembers(b []byte, v reflect.Value, first bool) []byte {
 
 func (p *plan) appendJSONMap(b []byte, v reflect.Value) []byte {
 	b = append(b, '{')
-	key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+	key, value := reflect.New(p.typ.Key()).Elem(), reflect.New(p.typ.Elem()).Elem()
+	at := value.Addr().UnsafePointer()
 	first := true
 	for it := v.MapRange(); it.Next(); {
 		if !first {
@@ -87,7 +150,7 @@ func (p *plan) appendJSONMap(b []byte, v reflect.Value) []byte {
 		key.SetIterKey(it)
 		value.SetIterValue(it)
 		b = append(AppendJSONString(b, key.String()), ':')
-		b = p.elem.appendJSON(b, value, p.elem)
+		b = p.elem.appendJSON(b, at, p.elem)
 	}
 	return append(b, '}')
 }
@@ -131,12 +194,32 @@ func AppendJSONBlob(b, blob []byte) []byte {
 
 // AppendJSONString writes a string. Bytes that are not UTF-8 become U+FFFD.
 func AppendJSONString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	b = append(b, '"')
+	i := 0
+	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	if i < len(s) {
+		return appendEscaped(b, s, i)
+	}
+	return append(append(b, s...), '"')
+}
+
+// plain are the bytes that stand in a string as they are.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// appendEscaped writes a string, of which the first i bytes are plain, and its end.
+func appendEscaped(b []byte, s string, i int) []byte {
+	const hex = "0123456789abcdef"
 	start := 0
-	for i := 0; i < len(s); {
+	for i < len(s) {
 		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+		if plain[c] {
 			i++
 			continue
 		}

@@ -44,6 +44,8 @@ type field struct {
 	*plan
 	member *Member
 	index  int
+	offset uintptr // in the struct
+	holder holder
 	wire   string // JSON, XML, headers
 	query  string // awsQuery
 	ec2    string // ec2Query requests
@@ -228,7 +230,7 @@ func (b *planner) structure(p *plan) error {
 		if err != nil {
 			return fmt.Errorf("%s.%s: %w", p.shape.Name, m.Name, err)
 		}
-		f.index = i
+		f.index, f.offset, f.holder = i, typ.Offset, holderOf(typ.Type)
 		p.fields[i] = *f
 	}
 	for i := range p.fields {

@@ -294,7 +294,7 @@ func (queryCodec) encodeResponse(c *Call, p *plan, out reflect.Value, w http.Res
 		b := append(AppendJSONString([]byte{'{'}, name+"Response"), ":{"...)
 		if c.Operation.ResultWrapper != "" || len(p.fields) > 0 {
 			b = append(AppendJSONString(b, c.resultName()), ':')
-			b = append(p.appendJSONStruct(b, out), ',')
+			b = append(p.appendJSONStruct(b, addr(out)), ',')
 		}
 		b = append(b, `"ResponseMetadata":{"RequestId":`...)
 		b = append(AppendJSONString(b, requestID), "}}}"...)

@@ -114,15 +114,24 @@ func readLimited(r io.Reader, size, limit int64) ([]byte, error) {
 		}
 		return nil, errLimit
 	}
-	var b bytes.Buffer
-	if size > 0 {
-		b.Grow(int(min(size, 1<<20)) + bytes.MinRead)
+	// one byte more than is told, so that the end is seen without growing
+	first := make([]byte, max(min(size, 1<<20)+1, bytes.MinRead))
+	n, err := io.ReadFull(r, first)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		first, err = first[:n], nil
+		if int64(n) > limit {
+			err = errLimit
+		}
+		return first, err
 	}
-	n, err := b.ReadFrom(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if n > limit {
+	b := bytes.NewBuffer(first)
+	if _, err := b.ReadFrom(io.LimitReader(r, limit+1-int64(n))); err != nil {
+		return nil, err
+	}
+	if int64(b.Len()) > limit {
 		return nil, errLimit
 	}
 	return b.Bytes(), nil

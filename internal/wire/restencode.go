@@ -82,7 +82,7 @@ func (rc rest) body(c *Call, p *plan, out reflect.Value) (string, []byte) {
 		case len(p.body) == 0:
 			return "", nil
 		case rc.json:
-			return "application/json", p.appendJSONStruct(make([]byte, 0, 512), out)
+			return "application/json", p.appendJSONStruct(make([]byte, 0, 512), addr(out))
 		}
 		root := c.Operation.OutputRoot
 		if root == "" {
@@ -110,7 +110,7 @@ func (rc rest) body(c *Call, p *plan, out reflect.Value) (string, []byte) {
 		return "application/json", v.Bytes()
 	}
 	if rc.json {
-		return "application/json", f.appendJSON(make([]byte, 0, 512), v, f)
+		return "application/json", f.appendJSONValue(make([]byte, 0, 512), v, f)
 	}
 	namespace := c.Service.XMLNamespace
 	if ns := f.member.XMLNS; ns != nil && ns.Prefix == "" {
