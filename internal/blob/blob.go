@@ -53,6 +53,8 @@ var (
 	ErrKey = errors.New("blob: wrong kind of key")
 	// ErrNoSpace: the disk is full; nothing was kept.
 	ErrNoSpace = fmt.Errorf("blob: %w", syscall.ENOSPC)
+	// ErrMismatch: the content is not that of CreateOptions.Expect; nothing was kept.
+	ErrMismatch = errors.New("blob: not the content that was announced")
 	// ErrClosed: the writer was committed or aborted already.
 	ErrClosed = errors.New("blob: closed")
 )
@@ -78,6 +80,9 @@ func (r Ref) Valid() bool {
 type CreateOptions struct {
 	// Key, KeySize bytes long, encrypts the blob at rest; nil does not.
 	Key []byte
+	// Expect is the Ref that a plain blob must turn out to have, else Commit
+	// answers ErrMismatch; empty is any.
+	Expect Ref
 }
 
 // OpenOptions of Store.Open.
@@ -98,6 +103,10 @@ type Store interface {
 	Delete(ctx context.Context, ref Ref) error
 	// List returns all blobs, in no order.
 	List(ctx context.Context) iter.Seq2[Info, error]
+	// Touch counts a blob as committed now, and tells whether it is there: who
+	// is about to store a row that refers to a blob of others touches it first,
+	// so that no sweep takes it away in between.
+	Touch(ctx context.Context, ref Ref) (bool, error)
 	// DeleteOlder removes a blob if it was last committed before a time, and tells
 	// whether it did. A blob that is committed again meanwhile stays.
 	DeleteOlder(ctx context.Context, ref Ref, before time.Time) (bool, error)
@@ -115,7 +124,8 @@ type Writer interface {
 	io.Writer
 	// Size returns the bytes written so far.
 	Size() int64
-	// Commit makes the blob durable and returns its Ref. Errors: ErrNoSpace.
+	// Commit makes the blob durable and returns its Ref. Errors: ErrNoSpace,
+	// ErrMismatch.
 	Commit() (Ref, error)
 	// Abort removes what was written. After Commit or Abort it does nothing, so
 	// it can be deferred.

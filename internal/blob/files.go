@@ -71,6 +71,23 @@ func (f *Files) Delete(_ context.Context, ref Ref) error {
 	return nil
 }
 
+// Touch implements Store.
+func (f *Files) Touch(_ context.Context, ref Ref) (bool, error) {
+	if !ref.Valid() {
+		return false, nil
+	}
+	f.names.Lock()
+	defer f.names.Unlock()
+	now := time.Now()
+	switch err := os.Chtimes(f.path(ref), now, now); {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("blob: touch %s: %w", ref, err)
+	}
+	return true, nil
+}
+
 // DeleteOlder implements Store.
 func (f *Files) DeleteOlder(_ context.Context, ref Ref, before time.Time) (bool, error) {
 	if !ref.Valid() {

@@ -17,6 +17,7 @@ type writer struct {
 	file    *os.File // nil once committed or aborted
 	frames  frames
 	hash    hash.Hash
+	expect  Ref
 	buf     *[burst * sealedSize]byte
 	used    int   // bytes of buf that are sealed frames
 	fill    int   // bytes of content after them
@@ -50,7 +51,7 @@ func (f *Files) Create(_ context.Context, o CreateOptions) (Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob: create: %w", translate(err))
 	}
-	w := &writer{files: f, file: file, frames: fr, hash: sha256.New(), buf: buffers.Get().(*[burst * sealedSize]byte)}
+	w := &writer{files: f, file: file, frames: fr, hash: sha256.New(), expect: o.Expect, buf: buffers.Get().(*[burst * sealedSize]byte)}
 	w.checked = roomStep
 	if o.Key != nil {
 		w.hash.Write(header[:])
@@ -136,6 +137,9 @@ func (w *writer) Commit() (Ref, error) {
 		return "", err
 	}
 	ref := Ref(hex.EncodeToString(w.hash.Sum(nil)))
+	if w.expect != "" && ref != w.expect {
+		return "", fmt.Errorf("%w: it is %s, not %s", ErrMismatch, ref, w.expect)
+	}
 	if err := w.keep(ref); err != nil {
 		return "", fmt.Errorf("blob: commit: %w", translate(err))
 	}

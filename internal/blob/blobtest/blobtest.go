@@ -28,6 +28,8 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 		{"contents", testContents},
 		{"keys", testKeys},
 		{"same content", testSame},
+		{"expect", testExpect},
+		{"touch", testTouch},
 		{"abort", testAbort},
 		{"delete", testDelete},
 		{"sweep", testSweep},
@@ -185,6 +187,50 @@ func list(t *testing.T, s blob.Store) []blob.Ref {
 	}
 	slices.Sort(refs)
 	return refs
+}
+
+func testExpect(t *testing.T, s blob.Store) {
+	b := content(1000, 3)
+	sum := sha256.Sum256(b)
+	ref := blob.Ref(hex.EncodeToString(sum[:]))
+	for _, c := range []struct {
+		content []byte
+		want    error
+	}{{b[:999], blob.ErrMismatch}, {b, nil}} {
+		w, err := s.Create(t.Context(), blob.CreateOptions{Expect: ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(c.content); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(); !errors.Is(err, c.want) {
+			t.Fatalf("%d bytes: %v, want %v", len(c.content), err, c.want)
+		}
+		if c.want != nil && len(list(t, s)) > 0 {
+			t.Error("a blob of other content was kept")
+		}
+	}
+	check(t, s, ref, nil, b)
+}
+
+func testTouch(t *testing.T, s blob.Store) {
+	if ok, err := s.Touch(t.Context(), blob.Ref(fmt.Sprintf("%064d", 1))); ok || err != nil {
+		t.Errorf("touch of nothing: %v, %v", ok, err)
+	}
+	ref := mustPut(t, s, content(10, 4), nil)
+	later := time.Now()
+	for time.Now().Sub(later) < 20*time.Millisecond { // the file system's clock ticks by milliseconds
+		if ok, err := s.Touch(t.Context(), ref); !ok || err != nil {
+			t.Fatalf("touch: %v, %v", ok, err)
+		}
+	}
+	if gone, err := s.DeleteOlder(t.Context(), ref, later); gone || err != nil {
+		t.Errorf("a blob touched since is deleted: %v, %v", gone, err)
+	}
+	if gone, err := s.DeleteOlder(t.Context(), ref, time.Now().Add(time.Hour)); !gone || err != nil {
+		t.Errorf("the blob cannot be deleted: %v, %v", gone, err)
+	}
 }
 
 func testAbort(t *testing.T, s blob.Store) {
