@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"skerry/internal/auth"
+	"skerry/internal/base/clock"
+	"skerry/internal/blob"
+	"skerry/internal/store"
+)
+
+// Deps is what the registry needs.
+type Deps struct {
+	Store *store.DB
+	Blobs blob.Store
+	Clock clock.Clock
+	Log   *slog.Logger
+	// Account and Region are those of a name without them: localhost:4566/name.
+	Account, Region string
+	// Port is where clients find the registry; Named tells whether names below
+	// localhost lead there on this machine. It is asked when an address is wanted.
+	Port  string
+	Named func() bool
+	// Authorise asks the policies whether the scope may do all of that. Its error
+	// is an *Error with the code Denied and AWS's text.
+	Authorise func(ctx context.Context, sc auth.Scope, needs []auth.Access) error
+	// Trusts tells whether a request may come with the passwords of a principal:
+	// those of a key that everybody knows count only from this machine. May be nil.
+	Trusts func(accessKey string, host, remote, origin string) bool
+}
+
+// Hooks are what the control plane adds. Any may be nil.
+type Hooks struct {
+	// Pushed is told of every image put, in its transaction: rows and events that
+	// it writes are as durable as the image. By a tag that moves, too.
+	Pushed func(tx *store.Tx, p Push) error
+	// Deleted is told of every manifest that goes, in its transaction, with the
+	// tags that it had.
+	Deleted func(tx *store.Tx, m *Manifest, tags []string) error
+	// Missing is asked to make a repository that somebody pushes to. A nil error
+	// says that it is there now. Any *Error is answered to the client.
+	Missing func(ctx context.Context, sc auth.Scope, r Repo) error
+	// Upstream returns where the images of a repository are fetched from if they
+	// are not here (pull-through cache), or nil.
+	Upstream func(ctx context.Context, r Repo) (*Upstream, error)
+	// Fetched is asked before an image of an upstream is stored, to make the
+	// repository if it is not there.
+	Fetched func(ctx context.Context, sc auth.Scope, r Repo) error
+	// Pulled is told of every manifest that a client got, outside of any
+	// transaction. It must not block for long.
+	Pulled func(ctx context.Context, sc auth.Scope, m *Manifest)
+	// Served is told of the bytes of layers that a client got.
+	Served func(ctx context.Context, sc auth.Scope, r Repo, bytes int64)
+}
+
+// Push is an image that was put.
+type Push struct {
+	Manifest *Manifest
+	Tags     []string // that it was given by this push; none: by digest
+	New      bool     // the manifest was not there before
+}
+
+// Upstream is a repository of another registry.
+type Upstream struct {
+	Base     string // https://registry-1.docker.io
+	Name     string // library/alpine
+	User     string // empty: anonymous
+	Password string
+}
+
+// Registry keeps images.
+type Registry struct {
+	Deps
+	hooks  Hooks
+	Tokens *Tokens
+}
+
+// New returns the registry of a store.
+func New(d Deps) *Registry {
+	return &Registry{Deps: d, Tokens: &Tokens{store: d.Store, clock: d.Clock}}
+}
+
+// Use sets the hooks, before anything is served.
+func (r *Registry) Use(h Hooks) { r.hooks = h }
+
+func (r *Registry) now() time.Time { return r.Clock.Now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,235 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"skerry/internal/base/ids"
+	"skerry/internal/blob"
+	"skerry/internal/store"
+)
+
+// StartUpload begins a layer that comes in parts. Errors: RepositoryNotFound.
+func (r *Registry) StartUpload(tx *store.Tx, id Repo) (*Upload, error) {
+	if _, err := r.Repository(tx, id); err != nil {
+		return nil, err
+	}
+	now := r.now()
+	u := &Upload{Repo: id, ID: ids.UUID(), Started: now, Touched: now}
+	return u, uploads.Insert(tx, u)
+}
+
+// Upload returns where an upload stands. Errors: RepositoryNotFound,
+// UploadNotFound.
+func (r *Registry) Upload(tx *store.Tx, id Repo, upload string) (*Upload, error) {
+	u, err := uploads.Get(tx, id.Key()+store.K(upload))
+	if errors.Is(err, store.ErrNotFound) {
+		if _, err := r.Repository(tx, id); err != nil {
+			return nil, err
+		}
+		return nil, uploadNotFound(id, upload)
+	}
+	return u, err
+}
+
+// AbortUpload forgets an upload. Errors: RepositoryNotFound, UploadNotFound.
+func (r *Registry) AbortUpload(tx *store.Tx, id Repo, upload string) error {
+	u, err := r.Upload(tx, id, upload)
+	if err != nil {
+		return err
+	}
+	return dropUpload(tx, u)
+}
+
+// dropUpload deletes the rows of an upload; its files go with the sweep of blobs.
+func dropUpload(tx *store.Tx, u *Upload) error {
+	for p, err := range parts.Scan(tx, store.Range{Prefix: store.K(u.ID)}) {
+		if err != nil {
+			return err
+		}
+		if err := parts.Delete(tx, store.K(p.Upload, p.Offset)); err != nil {
+			return err
+		}
+	}
+	return uploads.Delete(tx, u.Repo.Key()+store.K(u.ID))
+}
+
+// Append is an offset that means: where the upload ends.
+const Append int64 = -1
+
+// WritePart adds to an upload what body holds, from offset at on, which must be
+// where it ends, and returns once that is on disk. If the body breaks off, what
+// came of it is kept, and its error returned. Errors: RepositoryNotFound,
+// UploadNotFound, PartInvalid.
+func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int64, body io.Reader) (*Upload, error) {
+	var u *Upload
+	if err := r.Store.View(ctx, func(tx *store.Tx) (err error) {
+		u, err = r.Upload(tx, id, upload)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if at == Append {
+		at = u.Size
+	}
+	if at != u.Size {
+		return nil, partInvalid(id, upload, u.Size)
+	}
+	p, broken := r.receive(ctx, body)
+	if p == nil || p.Size == 0 {
+		return u, broken
+	}
+	p.Upload, p.Offset = upload, at
+	err := r.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
+		if u, err = r.Upload(tx, id, upload); err != nil {
+			return err
+		}
+		if u.Size != at {
+			return partInvalid(id, upload, u.Size)
+		}
+		u.Size, u.Parts, u.Touched = at+p.Size, u.Parts+1, r.now()
+		if err := parts.Insert(tx, p); err != nil {
+			return err
+		}
+		return uploads.Put(tx, u)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return u, broken
+}
+
+// receive stores a body: short ones in memory, to go into a row, others as a
+// blob. If the body breaks off, it returns what came as well as the error.
+func (r *Registry) receive(ctx context.Context, body io.Reader) (*part, error) {
+	own := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(own)
+	buf := own[:]
+	n, err := fill(body, buf[:blob.InlineMax+1])
+	if n <= blob.InlineMax {
+		if err == io.EOF {
+			err = nil
+		}
+		return &part{Size: int64(n), Content: bytes.Clone(buf[:n])}, err
+	}
+	w, fault := r.Blobs.Create(ctx, blob.CreateOptions{})
+	if fault != nil {
+		return nil, fmt.Errorf("registry: receive: %w", fault)
+	}
+	defer w.Abort()
+	for {
+		if _, fault := w.Write(buf[:n]); fault != nil {
+			return nil, fmt.Errorf("registry: receive: %w", fault)
+		}
+		if err != nil {
+			break
+		}
+		n, err = fill(body, buf)
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	size := w.Size()
+	ref, fault := w.Commit()
+	if fault != nil {
+		return nil, fmt.Errorf("registry: receive: %w", fault)
+	}
+	return &part{Size: size, Ref: ref}, err
+}
+
+// fill reads until buf is full or the body ends; then err is set.
+func fill(body io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var got int
+		got, err = body.Read(buf[n:])
+		n += got
+	}
+	return n, err
+}
+
+const bufferSize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// CompleteUpload makes a layer of what an upload has received. also, if not nil,
+// runs in the transaction that does. Errors: RepositoryNotFound, UploadNotFound,
+// ParameterInvalid, LayerInvalid.
+func (r *Registry) CompleteUpload(ctx context.Context, id Repo, upload, digest string, also func(tx *store.Tx, b *Blob) error) (*Blob, error) {
+	if err := checkDigest(digest); err != nil {
+		return nil, err
+	}
+	var u *Upload
+	var got []*part
+	if err := r.Store.View(ctx, func(tx *store.Tx) (err error) {
+		got = nil
+		if u, err = r.Upload(tx, id, upload); err != nil {
+			return err
+		}
+		for p, err := range parts.Scan(tx, store.Range{Prefix: store.K(upload)}) {
+			if err != nil {
+				return err
+			}
+			got = append(got, p)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	whole, err := r.join(ctx, got)
+	if err != nil {
+		return nil, err
+	}
+	b := &Blob{Repo: id, Digest: digest, Size: whole.Size, Content: whole.Content, Ref: whole.Ref}
+	if err := r.verify(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, r.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := r.Upload(tx, id, upload)
+		if err != nil {
+			return err
+		}
+		if now.Size != u.Size {
+			return partInvalid(id, upload, now.Size)
+		}
+		if err := dropUpload(tx, now); err != nil {
+			return err
+		}
+		if err := r.putBlob(tx, b); err != nil {
+			return err
+		}
+		if also != nil {
+			return also(tx, b)
+		}
+		return nil
+	})
+}
+
+// join makes one part of those of an upload. A single one is it already.
+func (r *Registry) join(ctx context.Context, all []*part) (*part, error) {
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	in, out := io.Pipe()
+	defer in.Close()
+	go func() { out.CloseWithError(r.copyParts(ctx, out, all)) }()
+	return r.receive(ctx, in)
+}
+
+func (r *Registry) copyParts(ctx context.Context, w io.Writer, all []*part) error {
+	for _, p := range all {
+		f, err := r.OpenBlob(ctx, &Blob{Content: p.Content, Ref: p.Ref})
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteTo(w)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
