@@ -142,6 +142,8 @@ type Capabilities struct {
 	// Limits and abilities that hold here.
 	MemoryLimit, CPULimit, PidsLimit, OOMDetection bool
 	Freeze, Exec, Attach, UserNamespaces, Seccomp  bool
+	// Terminals: Spec.TTY, ExecSpec.TTY and Resize. Init: Spec.Init.
+	Terminals, Init bool
 	// Outside: sandboxes reach the outside world (NetworkNAT).
 	Outside bool
 	// Images: containers can be made of images.

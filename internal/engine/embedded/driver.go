@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +42,7 @@ type Driver struct {
 	starting  sync.Mutex // one start of a supervisor at a time
 	idle      []*protocol.Conn
 	listeners map[engine.ID][]io.Closer
+	inputs    map[inputKey][]*input
 	closed    bool
 }
 
@@ -53,7 +56,7 @@ func Open(c Config) (*Driver, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(data))
 	name := fmt.Sprintf("skerry-%016x", h.Sum64())
-	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}}
+	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}}
 	d.cfg = protocol.Config{Data: data, Run: c.Run, Name: name, Cgroups: c.Cgroups, Linger: c.Linger}
 	if d.cfg.Run == "" {
 		d.cfg.Run = filepath.Join(volatileFolder(data), name)
@@ -260,7 +263,11 @@ func (d *Driver) Close() error {
 	d.closed = true
 	lists := d.listeners
 	d.listeners = map[engine.ID][]io.Closer{}
+	inputs := slices.Collect(maps.Keys(d.inputs))
 	d.mu.Unlock()
+	for _, key := range inputs { // the containers' input stays open
+		d.dropInputs(key)
+	}
 	for _, list := range lists {
 		for _, l := range list {
 			_ = l.Close()
@@ -362,7 +369,11 @@ func (d *Driver) Remove(ctx context.Context, id engine.ID) error {
 	d.mu.Lock()
 	list := d.listeners[id]
 	delete(d.listeners, id)
+	inputs := slices.DeleteFunc(slices.Collect(maps.Keys(d.inputs)), func(k inputKey) bool { return k.id != id })
 	d.mu.Unlock()
+	for _, key := range inputs {
+		d.dropInputs(key)
+	}
 	for _, l := range list {
 		_ = l.Close()
 	}

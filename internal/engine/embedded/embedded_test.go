@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "main" {
 		os.Exit(fakeMain(os.Args[2]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "typist" {
+		os.Exit(fakeTypist(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/protocol"
@@ -132,80 +131,4 @@ func (d *Driver) ListenPacket(ctx context.Context, id engine.ID, network, addres
 	}
 	d.keep(id, l)
 	return l, nil
-}
-
-// Exec runs a program and carries its input and output.
-func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s engine.Streams) (engine.Exit, error) {
-	var none engine.Exit
-	c, err := d.connect(ctx)
-	if err != nil {
-		return none, err
-	}
-	defer c.Close()
-	theirs, ours, err := pipes()
-	if err != nil {
-		return none, err
-	}
-	defer closeFiles(ours)
-	fds := make([]int, 0, 3)
-	for _, f := range theirs {
-		fds = append(fds, int(f.Fd()))
-	}
-	err = c.Send(&protocol.Request{Op: protocol.OpExec, ID: id, Exec: &spec}, fds...)
-	closeFiles(theirs)
-	if err != nil {
-		return none, fmt.Errorf("engine: the supervisor: %w", err)
-	}
-	r, _, err := receive(ctx, c)
-	if err == nil {
-		err = r.Error.Err()
-	}
-	if err != nil {
-		return none, err
-	}
-	var copying sync.WaitGroup
-	go func() {
-		if s.Stdin != nil {
-			_, _ = io.Copy(ours[0], s.Stdin) // a program need not read it all
-		}
-		_ = ours[0].Close()
-	}()
-	for i, w := range []io.Writer{s.Stdout, s.Stderr} {
-		if w == nil {
-			w = io.Discard
-		}
-		copying.Go(func() { _, _ = io.Copy(w, ours[i+1]) })
-	}
-	if r, _, err = receive(ctx, c); err != nil {
-		return none, err
-	}
-	copying.Wait() // the program has ended; its output ends with whoever holds it
-	if err := r.Error.Err(); err != nil {
-		return none, err
-	}
-	return *r.Exit, nil
-}
-
-// pipes makes three: theirs are the program's ends.
-func pipes() (theirs, ours []*os.File, err error) {
-	for i := range 3 {
-		r, w, err := os.Pipe()
-		if err != nil {
-			closeFiles(theirs)
-			closeFiles(ours)
-			return nil, nil, fmt.Errorf("engine: pipe: %w", err)
-		}
-		if i == 0 {
-			theirs, ours = append(theirs, r), append(ours, w)
-		} else {
-			theirs, ours = append(theirs, w), append(ours, r)
-		}
-	}
-	return theirs, ours, nil
-}
-
-func closeFiles(files []*os.File) {
-	for _, f := range files {
-		_ = f.Close()
-	}
 }

@@ -24,16 +24,6 @@ func (d *Driver) SetFirewall(context.Context, string, []engine.SecurityGroup) er
 	return unsupported("security groups")
 }
 
-// Input is not built yet.
-func (d *Driver) Input(context.Context, engine.ID) (io.WriteCloser, error) {
-	return nil, unsupported("standard input")
-}
-
-// Resize is not built yet.
-func (d *Driver) Resize(context.Context, engine.ID, engine.Size) error {
-	return unsupported("terminals")
-}
-
 // ReadFiles is not built yet.
 func (d *Driver) ReadFiles(context.Context, engine.ID, string) (io.ReadCloser, error) {
 	return nil, unsupported("copying files")

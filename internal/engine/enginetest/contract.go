@@ -28,6 +28,9 @@ func Run(t *testing.T, e engine.Engine) {
 		{"Freeze", (*suite).freeze}, {"KillFrozen", (*suite).killFrozen}, {"Events", (*suite).events},
 		{"List", (*suite).list}, {"Listen", (*suite).listen}, {"Exec", (*suite).exec}, {"Env", (*suite).env},
 		{"Stats", (*suite).stats}, {"Many", (*suite).many},
+		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
+		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
+		{"Stop", (*suite).stop},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)

@@ -85,6 +85,8 @@ type container struct {
 	listeners map[string]io.Closer
 	addresses map[string]string
 	signals   chan syscall.Signal
+	stdin     *io.PipeReader // of Spec.Stdin
+	input     *io.PipeWriter
 	kill      context.CancelFunc
 	thawed    chan struct{} // closed unless frozen
 }
@@ -125,7 +127,7 @@ func (f *Fake) until(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// Info says that everything but images works.
+// Info says that everything but images and terminals works.
 func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
 	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true,
 		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
@@ -147,10 +149,11 @@ func (f *Fake) Create(_ context.Context, spec engine.Spec) (engine.ID, error) {
 	if f.containers[spec.ID] != nil {
 		return "", fmt.Errorf("engine: %s: %w", spec.ID, engine.ErrExists)
 	}
+	stdin, input := io.Pipe()
 	f.containers[spec.ID] = &container{
 		fake: f, spec: spec, mounts: slices.Clone(spec.Mounts), limits: spec.Limits,
 		listeners: map[string]io.Closer{}, addresses: map[string]string{}, thawed: closed,
-		signals: make(chan syscall.Signal, 8),
+		signals: make(chan syscall.Signal, 8), stdin: stdin, input: input,
 		status: engine.Status{ID: spec.ID, Account: spec.Account, Labels: spec.Labels, State: engine.Created,
 			Created: time.Now()},
 	}
@@ -179,6 +182,9 @@ func (f *Fake) Start(_ context.Context, id engine.ID) error {
 	c.status.State, c.status.Started, c.status.Pid = engine.Running, time.Now(), 1
 	p := &Process{Spec: c.spec, Args: c.spec.Command, Env: c.spec.Env, Signals: c.signals, c: c,
 		Stdin: eof{}, Stdout: &writer{c, engine.Stdout, ctx}, Stderr: &writer{c, engine.Stderr, ctx}}
+	if c.spec.Stdin {
+		p.Stdin = c.stdin
+	}
 	go c.run(ctx, program, p)
 	f.notify()
 	return nil
@@ -202,6 +208,7 @@ func (c *container) run(ctx context.Context, program Program, p *Process) {
 		exit.Code, exit.Signal = 137, 9
 	}
 	c.kill()
+	_ = c.stdin.Close()
 	f := c.fake
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -318,9 +318,18 @@ func (f *Fake) SetFirewall(context.Context, string, []engine.SecurityGroup) erro
 	return fmt.Errorf("engine: security groups: %w", engine.ErrUnsupported)
 }
 
-// Input is not supported.
-func (f *Fake) Input(context.Context, engine.ID) (io.WriteCloser, error) {
-	return nil, fmt.Errorf("engine: standard input: %w", engine.ErrUnsupported)
+// Input writes to the Process's Stdin.
+func (f *Fake) Input(_ context.Context, id engine.ID) (io.WriteCloser, error) {
+	c, err := f.get(id)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !c.spec.Stdin || c.status.State == engine.Exited {
+		return nil, fmt.Errorf("engine: input of %s: %w", id, engine.ErrState)
+	}
+	return c.input, nil
 }
 
 // Resize is not supported.

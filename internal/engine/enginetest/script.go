@@ -10,12 +10,17 @@ import (
 // The suite's programs: shell scripts for a real engine, Go functions for the
 // Fake. Each is "/bin/sh -c script".
 const (
-	scriptTrue  = `exit 0`
-	scriptCode  = `echo out; echo err >&2; exit 3`
-	scriptWait  = `echo ready; trap 'exit 7' TERM; while :; do sleep 1000 & wait; done`
-	scriptTick  = `i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done`
-	scriptCat   = `cat; exit 5`
-	scriptEnv   = `printf %s "$GREETING"`
+	scriptTrue = `exit 0`
+	scriptCode = `echo out; echo err >&2; exit 3`
+	scriptWait = `echo ready; trap 'exit 7' TERM; while :; do sleep 1000 & wait; done`
+	scriptTick = `i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done`
+	scriptCat  = `cat; exit 5`
+	scriptEnv  = `printf %s "$GREETING"`
+	// scriptTerminal needs a terminal. It says its size when that changes, and
+	// at a line; the second line ends it.
+	scriptTerminal = `test -t 0 && test -t 1 && test -t 2 && echo terminal; trap 'echo size $(stty size)' WINCH
+read line; echo heard $line $(stty size); read line; until test "$line"; do read line; done; exit 6`
+	scriptLeave = `sleep 1000 & echo left; exit 4`
 	scriptHello = `exec python3 -c 'import socket; s=socket.create_connection(("127.0.0.1",9001)); s.sendall(b"hello"); print(s.recv(9).decode())'`
 )
 
@@ -49,6 +54,10 @@ var scripts = map[string]Program{
 	scriptCat: func(_ context.Context, p *Process) int {
 		_, _ = io.Copy(p.Stdout, p.Stdin)
 		return 5
+	},
+	scriptLeave: func(_ context.Context, p *Process) int {
+		fmt.Fprintln(p.Stdout, "left")
+		return 4
 	},
 	scriptEnv: func(_ context.Context, p *Process) int {
 		for _, e := range p.Env {

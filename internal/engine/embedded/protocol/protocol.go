@@ -33,7 +33,10 @@ const (
 	OpFreeze   = "freeze"
 	OpAttach   = "attach"
 	OpListen   = "listen" // the answer comes with a descriptor
-	OpExec     = "exec"   // comes with three descriptors; the second answer is the exit
+	OpExec     = "exec"   // comes with three descriptors, or is answered with the terminal's; the second answer is the exit
+	OpInput    = "input"  // the answer comes with a descriptor
+	OpEndInput = "end input"
+	OpResize   = "resize"
 	OpStats    = "stats"
 	OpLog      = "log" // how far the log reaches, everything written included; with After waits for more
 	OpEvents   = "events"
@@ -56,6 +59,8 @@ type Request struct {
 	Address string           `json:",omitempty"`
 	After   engine.Cursor    `json:",omitempty"`
 	Wait    bool             `json:",omitempty"`
+	Size    engine.Size      `json:",omitzero"`
+	Run     uint64           `json:",omitempty"` // of the input that ends
 }
 
 // Reply is an answer.
@@ -68,6 +73,7 @@ type Reply struct {
 	Status *engine.Status       `json:",omitempty"`
 	Event  *engine.Event        `json:",omitempty"`
 	Log    *Log                 `json:",omitempty"`
+	Run    uint64               `json:",omitempty"` // whose input this is
 	More   bool                 `json:",omitempty"` // another answer follows
 }
 

@@ -29,6 +29,9 @@ type container struct {
 	dir     string
 	user    engine.User
 	bounds  bounds
+	rlimits []engine.Rlimit
+	tty     bool
+	stdin   bool
 	host    bool // the machine's network
 	clean   bool // nothing in its network can have been changed
 	slot    *network.Slot
@@ -39,6 +42,7 @@ type container struct {
 	mu      sync.Mutex
 	state   engine.State
 	ready   *prepared // until the start
+	stdio   stdio
 	limits  engine.Limits
 	pid     int
 	pidfd   int
@@ -52,10 +56,8 @@ type prepared struct {
 	hostname string
 	root     int
 	mounts   []detached
-	output   [2]int // the pipes' writing ends
-	join     []int  // cgroup v1
-	folder   int    // cgroup v2
-	rlimits  []engine.Rlimit
+	join     []int // cgroup v1
+	folder   int   // cgroup v2
 }
 
 // detached is a mount on its way.
@@ -65,7 +67,7 @@ type detached struct {
 }
 
 func (p *prepared) close() {
-	closeAll(p.root, p.output[0], p.output[1])
+	closeAll(p.root)
 	closeAll(p.join...)
 	if p.folder > 0 {
 		unix.Close(p.folder)
@@ -111,8 +113,9 @@ func (s *supervisor) create(spec *engine.Spec) (err error) {
 		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
 		env: spec.Env, dir: spec.Dir, user: spec.User, host: spec.Network.Mode == engine.NetworkHost,
 		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, exited: make(chan struct{}),
-		ready: &prepared{hostname: spec.Hostname, root: -1, output: [2]int{-1, -1}, rlimits: spec.Rlimits},
-		log:   &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
+		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin,
+		ready: &prepared{hostname: spec.Hostname, root: -1}, stdio: noStdio,
+		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
 	}
 	if c.ready.hostname == "" {
 		c.ready.hostname = string(spec.ID)
@@ -204,10 +207,7 @@ func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
 			return err
 		}
 	}
-	if p.output, err = c.log.openPipes(dir, int(c.slot.Base+c.user.UID)); err != nil {
-		return err
-	}
-	if err := s.pump.add(c.log); err != nil {
+	if err := s.openStdio(c, spec); err != nil {
 		return err
 	}
 	return s.record(c)
@@ -331,6 +331,7 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 	c.log.drain()
 	s.pump.remove(c.log)
 	c.log.close()
+	c.stdio.close()
 	if exit.Finished.IsZero() {
 		exit.Finished = time.Now()
 	}

@@ -15,7 +15,6 @@ import (
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/network"
 	"skerry/internal/engine/embedded/rootfs"
-	"skerry/internal/engine/embedded/spawn"
 )
 
 // attach mounts into a container; c.mu is held.
@@ -127,92 +126,6 @@ func socket(typ int, at netip.AddrPort) (fd int, err error) {
 	return fd, nil
 }
 
-// exec starts one more program in a container. The descriptors are its stdin,
-// stdout and stderr. Its end is told to fn.
-func (s *supervisor) exec(c *container, e *engine.ExecSpec, stdio []int, fn func(ending)) (pidfd int, err error) {
-	if len(e.Command) == 0 || len(stdio) != 3 {
-		return -1, fmt.Errorf("engine: %w: exec without a command", engine.ErrInvalid)
-	}
-	env, dir, user := e.Env, e.Dir, c.user
-	if env == nil {
-		env = c.env
-	}
-	if dir == "" {
-		dir = c.dir
-	}
-	if e.User != nil {
-		user = *e.User
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state != engine.Running {
-		return -1, fmt.Errorf("engine: exec in %s, which is %s: %w", c.id, c.state, engine.ErrState)
-	}
-	join, err := c.group.Join()
-	if err != nil {
-		return -1, err
-	}
-	defer closeAll(join...)
-	folder, err := c.group.Folder()
-	if err != nil {
-		return -1, err
-	}
-	if folder > 0 {
-		defer unix.Close(folder)
-	}
-	t := &spawn.Table{}
-	zero := t.String("0")
-	for _, fd := range join {
-		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
-	}
-	kinds := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
-	if !c.host {
-		kinds |= unix.CLONE_NEWNET
-	}
-	t.Add("namespaces", unix.SYS_SETNS, uintptr(c.pidfd), kinds)
-	t.Add("setsid", unix.SYS_SETSID)
-	limits, err := rlimits(nil)
-	if err != nil {
-		return -1, err
-	}
-	for n, l := range limits {
-		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
-	}
-	for i, fd := range stdio {
-		_ = unix.Fchown(fd, int(c.slot.Base+user.UID), -1) // so that /dev/stdout can be opened; not all can be owned
-		t.Add("output", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
-	}
-	addUser(t, c.slot.User, c.bounds, user)
-	addExec(t, e.Command, env, dir)
-	var pid int
-	// a child is in the process namespace that its parent's thread has chosen
-	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWPID, s.ownPids, func() (err error) {
-		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder})
-		return err
-	})
-	if err != nil {
-		if pid > 0 {
-			s.reaper.expect(pid, func(ending) {})
-			closeAll(pidfd)
-		}
-		return -1, fmt.Errorf("engine: exec in %s: %w", c.id, startError(err, e.Command[0], dir))
-	}
-	s.reaper.expect(pid, fn)
-	return pidfd, nil
-}
-
-func exitOf(e ending, started time.Time) engine.Exit {
-	exit := engine.Exit{Started: started, Finished: e.at, CPU: time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano()),
-		Memory: e.usage.Maxrss << 10}
-	if e.status.Signaled() {
-		exit.Signal = int(e.status.Signal())
-		exit.Code = 128 + exit.Signal
-	} else {
-		exit.Code = e.status.ExitStatus()
-	}
-	return exit
-}
-
 func (s *supervisor) stats(c *container) (engine.Stats, error) {
 	c.mu.Lock()
 	state, pid := c.state, c.pid
@@ -252,7 +165,7 @@ func (s *supervisor) capabilities() engine.Capabilities {
 	c := engine.Capabilities{
 		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
 		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true,
-		UserNamespaces: true, Seccomp: true,
+		UserNamespaces: true, Seccomp: true, Terminals: true,
 	}
 	for _, name := range []string{"memory", "cpu", "pids"} {
 		if !has[name] {

@@ -45,8 +45,21 @@ func (p *pump) run() {
 			l := p.pipes[events[i].Fd]
 			p.mu.Unlock()
 			if l != nil {
-				l.read(int(events[i].Fd), buf)
+				p.read(l, int(events[i].Fd), buf)
 			}
+		}
+	}
+}
+
+// read reads what there is. A terminal that has been hung up stays ready with
+// nothing to read, so terminals tell of what is new only, and are read to their
+// end: a few frames at a time, so that none keeps the others waiting.
+func (p *pump) read(l *log, fd int, buf *buffer) {
+	for n := 0; l.read(fd, buf) && l.terminal; n++ {
+		if n == 16 {
+			e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+			_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_MOD, fd, &e) // tells again; gone with the log's end
+			return
 		}
 	}
 }
@@ -55,8 +68,14 @@ func (p *pump) add(l *log) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, fd := range l.pipes {
+		if fd < 0 {
+			continue
+		}
 		p.pipes[int32(fd)] = l
 		e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+		if l.terminal {
+			e.Events |= unix.EPOLLET
+		}
 		if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
 			return fmt.Errorf("supervisor: watch a pipe: %w", err)
 		}
@@ -90,11 +109,12 @@ func newBuffer() *buffer { return new(buffer) }
 // buffers saves drain, which every exit needs, from making one.
 var buffers = sync.Pool{New: func() any { return newBuffer() }}
 
-// log is one container's output: two pipes, and segment files of frames. The
-// files are made with the first output.
+// log is one container's output: two pipes or a terminal, and segment files of
+// frames. The files are made with the first output.
 type log struct {
-	dir   string
-	pipes [2]int // stdout's and stderr's reading ends; -1 when closed
+	dir      string
+	pipes    [2]int // stdout's and stderr's reading ends; -1 when closed
+	terminal bool   // the first is a terminal's master, and there is no other
 
 	mu       sync.Mutex
 	file     int // the last segment's descriptor, -1 when there is none

@@ -132,6 +132,17 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 		}
 		defer unix.Close(fd)
 		return conn.Send(protocol.Reply{}, fd)
+	case protocol.OpInput:
+		fd, run, err := c.openedInput()
+		if err != nil {
+			return s.fail(conn, err)
+		}
+		defer unix.Close(fd)
+		return conn.Send(protocol.Reply{Run: run}, fd)
+	case protocol.OpEndInput:
+		return conn.Send(protocol.Reply{Run: c.endInput(req.Run)})
+	case protocol.OpResize:
+		return s.fail(conn, c.resize(req.Size))
 	case protocol.OpWait:
 		gone, stop := watch(conn)
 		defer stop()
@@ -233,35 +244,4 @@ func (s *supervisor) log(conn *protocol.Conn, c *container, req *protocol.Reques
 		stop()
 	}
 	return conn.Send(protocol.Reply{Log: &protocol.Log{First: engine.Cursor(first), End: engine.Cursor(end), Exited: ended}})
-}
-
-// execute runs a program in a container: an answer when it runs, another at its
-// end. When the other side hangs up, the program is killed.
-func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.ExecSpec, fds []int) error {
-	done := make(chan ending, 1)
-	started := time.Now()
-	pidfd, err := s.exec(c, spec, fds, func(e ending) { done <- e })
-	closeAll(fds...)
-	for i := range fds {
-		fds[i] = -1 // the program's alone from now on
-	}
-	if err != nil {
-		return s.fail(conn, err)
-	}
-	defer unix.Close(pidfd)
-	if err := conn.Send(protocol.Reply{More: true}); err != nil {
-		return err
-	}
-	gone, stop := watch(conn)
-	defer stop()
-	select {
-	case e := <-done:
-		stop()
-		exit := exitOf(e, started)
-		return conn.Send(protocol.Reply{Exit: &exit})
-	case <-gone:
-		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
-		<-done
-		return net.ErrClosed
-	}
 }

@@ -44,6 +44,7 @@ func (s *supervisor) start(c *container) error {
 	}
 	c.ready.close()
 	c.ready = nil
+	c.stdio.closeChild()
 	c.state, c.pid, c.pidfd, c.started = engine.Running, pid, pidfd, now
 	e := s.journal.add(engine.Event{Time: now, Kind: engine.EventStarted, ID: c.id, Labels: c.labels})
 	c.cursors[0] = e.Cursor
@@ -75,11 +76,14 @@ func startCode(err error) int {
 
 const atCwd = ^uintptr(99) // AT_FDCWD
 
+// ttyGroup is the group of terminals, in every distribution.
+const ttyGroup = 5
+
 // childTable is everything that the child does, from its first breath to the
 // command. The order matters; each step says why it stands where it stands.
 func (s *supervisor) childTable(t *spawn.Table, c *container) error {
 	p := c.ready
-	limits, err := rlimits(p.rlimits)
+	limits, err := rlimits(c.rlimits)
 	if err != nil {
 		return err
 	}
@@ -94,19 +98,14 @@ func (s *supervisor) childTable(t *spawn.Table, c *container) error {
 		t.Add("network namespace", unix.SYS_SETNS, uintptr(c.slot.Net), unix.CLONE_NEWNET)
 	}
 	t.Add("setsid", unix.SYS_SETSID)
-	addRoot(t, p.root)
+	addRoot(t, p.root, c.stdio.dev)
 	s.addMounts(t, c)
 	name := t.String(p.hostname)
 	t.Add("host name", unix.SYS_SETHOSTNAME, name, uintptr(len(p.hostname)))
 	for n, l := range limits {
 		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
 	}
-	null := t.Add("open null", unix.SYS_OPENAT, atCwd, t.String("/dev/null"), unix.O_RDWR|unix.O_CLOEXEC, 0)
-	t.Add("stdin", unix.SYS_DUP3, 0, 0, 0)
-	t.Use(0, null)
-	for i, fd := range p.output {
-		t.Add("output", unix.SYS_DUP3, uintptr(fd), uintptr(i+1), 0)
-	}
+	addStdio(t, c.stdio.ends, c.stdio.terminal())
 	addUser(t, c.slot.User, c.bounds, c.user)
 	addExec(t, c.command, c.env, c.dir)
 	return nil
@@ -116,11 +115,14 @@ func (s *supervisor) childTable(t *spawn.Table, c *container) error {
 // folder, goes under /dev/mqueue, where a mount then covers it for good: to
 // unmount it would be to wait for a grace period of the kernel, a millisecond
 // and on a busy machine ten.
-func addRoot(t *spawn.Table, root int) {
+func addRoot(t *spawn.Table, root, dev int) {
 	anchor := t.String(rootfs.Anchor)
 	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+"/dev/mqueue"))
 	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
+	if dev >= 0 {
+		t.Add("mount /dev", unix.SYS_MOVE_MOUNT, uintptr(dev), t.String(""), atCwd, t.String("/dev"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
 	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String("/dev/mqueue"), t.String("mqueue"),
 		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.String(""))
 }
@@ -135,10 +137,15 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 	}
 	mount("proc", "/proc", own, "")
 	mount("sysfs", "/sys", own|unix.MS_RDONLY, "")
-	tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.slot.Base+5)
-	mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, tty)
-	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=64m,uid=%d,gid=%d", c.slot.Base, c.slot.Base))
 	empty := t.String("")
+	if pts := c.stdio.pts; pts >= 0 {
+		t.Add("mount /dev/pts", unix.SYS_MOVE_MOUNT, uintptr(pts), empty, atCwd, t.String("/dev/pts"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		t.Add("mount /dev/console", unix.SYS_MOUNT, t.String("/dev/pts/0"), t.String("/dev/console"), 0, unix.MS_BIND)
+	} else {
+		tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.slot.Base+ttyGroup)
+		mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, tty)
+	}
+	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=64m,uid=%d,gid=%d", c.slot.Base, c.slot.Base))
 	for _, m := range c.ready.mounts {
 		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, uintptr(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}

@@ -14,8 +14,6 @@ func unbuilt(s *engine.Spec) error {
 	for what, asked := range map[string]bool{
 		"images":                  s.Root.Image != "",
 		"the size of a root":      s.Root.Size != 0,
-		"terminals":               s.TTY,
-		"standard input":          s.Stdin,
 		"an init process":         s.Init,
 		"devices":                 len(s.Devices) > 0,
 		"the size of /dev/shm":    s.ShmSize != 0,

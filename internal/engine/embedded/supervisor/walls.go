@@ -28,6 +28,9 @@ var capabilityNames = []string{
 // defaultCapabilities are Docker's 14.
 const defaultCapabilities = 0xa80425fb
 
+// allCapabilities are those that this program knows.
+const allCapabilities = 1<<41 - 1
+
 // maskedPaths are hidden, readOnlyPaths cannot be written: Docker's.
 var (
 	maskedPaths = []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",

@@ -1,0 +1,190 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/protocol"
+	"skerry/internal/engine/embedded/spawn"
+)
+
+// program is what exec has started.
+type program struct {
+	pidfd int
+	ptmx  int // its terminal's master, or -1
+}
+
+// execute runs a program in a container: an answer when it runs, with its
+// terminal if it has one, another at its end. When the other side hangs up, the
+// program is killed.
+func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.ExecSpec, fds []int) error {
+	done := make(chan ending, 1)
+	started := time.Now()
+	p, err := s.exec(c, spec, fds, func(e ending) { done <- e })
+	closeAll(fds...)
+	for i := range fds {
+		fds[i] = -1 // the program's alone from now on
+	}
+	if err != nil {
+		return s.fail(conn, err)
+	}
+	defer unix.Close(p.pidfd)
+	if p.ptmx >= 0 {
+		err = conn.Send(protocol.Reply{More: true}, p.ptmx)
+		unix.Close(p.ptmx)
+	} else {
+		err = conn.Send(protocol.Reply{More: true})
+	}
+	kill := func() error {
+		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
+		<-done
+		return net.ErrClosed
+	}
+	if err != nil {
+		return kill()
+	}
+	gone, stop := watch(conn)
+	defer stop()
+	select {
+	case e := <-done:
+		stop()
+		exit := exitOf(e, started)
+		return conn.Send(protocol.Reply{Exit: &exit})
+	case <-gone:
+		return kill()
+	}
+}
+
+// exec starts one more program in a container. The descriptors are its stdin,
+// stdout and stderr, unless it has a terminal. Its end is told to fn.
+func (s *supervisor) exec(c *container, e *engine.ExecSpec, fds []int, fn func(ending)) (p program, err error) {
+	p = program{-1, -1}
+	if len(e.Command) == 0 || len(fds) != 3 && !e.TTY {
+		return p, fmt.Errorf("engine: %w: exec without a command", engine.ErrInvalid)
+	}
+	as := c.execution(e)
+	if as.user.Name != "" {
+		return p, fmt.Errorf("engine: users by name: %w", engine.ErrUnsupported)
+	}
+	owner := int(c.slot.Base + as.user.UID)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != engine.Running {
+		return p, fmt.Errorf("engine: exec in %s, which is %s: %w", c.id, c.state, engine.ErrState)
+	}
+	var ends [3]int
+	if e.TTY {
+		slave := -1
+		if p.ptmx, slave, err = s.terminalIn(c, owner, e.Size); err != nil {
+			return p, err
+		}
+		defer unix.Close(slave)
+		ends = [3]int{slave, slave, slave}
+	} else {
+		for i, fd := range fds {
+			_ = unix.Fchown(fd, owner, -1) // so that /dev/stdout can be opened; not all can be owned
+			ends[i] = fd
+		}
+	}
+	if p.pidfd, err = s.spawnIn(c, as, ends, e.TTY, fn); err != nil {
+		closeAll(p.ptmx)
+		return program{-1, -1}, fmt.Errorf("engine: exec in %s: %w", c.id, startError(err, e.Command[0], as.dir))
+	}
+	return p, nil
+}
+
+// execution is an ExecSpec with what it leaves to the container.
+type execution struct {
+	command, env []string
+	dir          string
+	user         engine.User
+	bounds       bounds
+}
+
+func (c *container) execution(e *engine.ExecSpec) execution {
+	x := execution{e.Command, e.Env, e.Dir, c.user, c.bounds}
+	if x.env == nil {
+		x.env = c.env
+	}
+	if x.dir == "" {
+		x.dir = c.dir
+	}
+	if e.User != nil {
+		x.user = *e.User
+	}
+	if e.Privileged { // as with Docker, the filter stays the container's
+		x.bounds.caps = allCapabilities
+	}
+	return x
+}
+
+// spawnIn runs a program in the namespaces and the group of a running
+// container; c.mu is held.
+func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bool, fn func(ending)) (pidfd int, err error) {
+	join, err := c.group.Join()
+	if err != nil {
+		return -1, err
+	}
+	defer closeAll(join...)
+	folder, err := c.group.Folder()
+	if err != nil {
+		return -1, err
+	}
+	if folder > 0 {
+		defer unix.Close(folder)
+	}
+	limits, err := rlimits(c.rlimits)
+	if err != nil {
+		return -1, err
+	}
+	t := &spawn.Table{}
+	zero := t.String("0")
+	for _, fd := range join {
+		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
+	}
+	kinds := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+	if !c.host {
+		kinds |= unix.CLONE_NEWNET
+	}
+	t.Add("namespaces", unix.SYS_SETNS, uintptr(c.pidfd), kinds)
+	t.Add("setsid", unix.SYS_SETSID)
+	for n, l := range limits {
+		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
+	}
+	addStdio(t, ends, terminal)
+	addUser(t, c.slot.User, x.bounds, x.user)
+	addExec(t, x.command, x.env, x.dir)
+	var pid int
+	// a child is in the process namespace that its parent's thread has chosen
+	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWPID, s.ownPids, func() (err error) {
+		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder})
+		return err
+	})
+	if err != nil {
+		if pid > 0 {
+			s.reaper.expect(pid, func(ending) {})
+			closeAll(pidfd)
+		}
+		return -1, err
+	}
+	s.reaper.expect(pid, fn)
+	return pidfd, nil
+}
+
+func exitOf(e ending, started time.Time) engine.Exit {
+	exit := engine.Exit{Started: started, Finished: e.at, CPU: time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano()),
+		Memory: e.usage.Maxrss << 10}
+	if e.status.Signaled() {
+		exit.Signal = int(e.status.Signal())
+		exit.Code = 128 + exit.Signal
+	} else {
+		exit.Code = e.status.ExitStatus()
+	}
+	return exit
+}
