@@ -83,6 +83,46 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
+// BenchmarkStartImage is BenchmarkStart's request to executed program for roots of
+// images of five layers, beside the prepared root.
+func BenchmarkStartImage(b *testing.B) {
+	layers := []string{busybox(b)}
+	for range 4 {
+		layers = append(layers, layer(b, tree{"etc/x": "x"}))
+	}
+	for _, c := range []struct{ name, root string }{{"prepared", ""}, {"read-only", "r"}, {"writable", "w"}} {
+		b.Run(c.name, func(b *testing.B) {
+			d := open(b)
+			withImages(b, d, map[string][]string{"i": layers})
+			ctx := context.Background()
+			var started []time.Duration
+			for range b.N {
+				<-time.After(30 * time.Millisecond)
+				spec := trivial(b)
+				if c.root != "" {
+					spec.Root = engine.Root{Image: "i", Writable: c.root == "w"}
+				}
+				begin := time.Now()
+				id, err := d.Create(ctx, spec)
+				if err == nil {
+					err = d.Start(ctx, id)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				started = append(started, time.Since(begin))
+				if _, err = d.Wait(ctx, id); err == nil {
+					err = d.Remove(ctx, id)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			quantiles(b, "exec", started)
+		})
+	}
+}
+
 // BenchmarkThroughput is whole containers, created to removed, a second.
 func BenchmarkThroughput(b *testing.B) {
 	for _, workers := range []int{1, 2, 4} {

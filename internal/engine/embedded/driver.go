@@ -22,7 +22,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skerry/internal/base/ids"
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/embedded/protocol"
@@ -35,14 +34,16 @@ func Main() { supervisor.Main() }
 
 // Driver is the embedded engine, as main has it.
 type Driver struct {
-	cfg protocol.Config
-	exe string
+	cfg  protocol.Config
+	exe  string
+	hold holder
 
 	mu        sync.Mutex
 	starting  sync.Mutex // one start of a supervisor at a time
 	idle      []*protocol.Conn
 	listeners map[engine.ID][]io.Closer
 	inputs    map[inputKey][]*input
+	images    map[engine.ID]held // of the containers that this process has made
 	closed    bool
 }
 
@@ -56,7 +57,7 @@ func Open(c Config) (*Driver, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(data))
 	name := fmt.Sprintf("skerry-%016x", h.Sum64())
-	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}}
+	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}, images: map[engine.ID]held{}}
 	d.cfg = protocol.Config{Data: data, Run: c.Run, Name: name, Cgroups: c.Cgroups, Linger: c.Linger}
 	if d.cfg.Run == "" {
 		d.cfg.Run = filepath.Join(volatileFolder(data), name)
@@ -324,21 +325,6 @@ func missing(err error) engine.Missing {
 	return m
 }
 
-// Create makes a container.
-func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error) {
-	if err := spec.Validate(); err != nil {
-		return "", err
-	}
-	if spec.ID == "" {
-		spec.ID = engine.ID(ids.Hex(16))
-	}
-	_, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpCreate, Spec: &spec})
-	if err != nil {
-		return "", err
-	}
-	return spec.ID, nil
-}
-
 func (d *Driver) do(ctx context.Context, req protocol.Request) error {
 	_, _, err := d.call(ctx, &req)
 	return err
@@ -377,7 +363,11 @@ func (d *Driver) Remove(ctx context.Context, id engine.ID) error {
 	for _, l := range list {
 		_ = l.Close()
 	}
-	return d.do(ctx, protocol.Request{Op: protocol.OpRemove, ID: id})
+	if err := d.do(ctx, protocol.Request{Op: protocol.OpRemove, ID: id}); err != nil {
+		return err
+	}
+	d.releaseImage(id)
+	return nil
 }
 
 // Update changes limits.

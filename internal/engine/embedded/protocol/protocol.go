@@ -50,6 +50,8 @@ type Request struct {
 	Op      string
 	ID      engine.ID        `json:",omitempty"`
 	Spec    *engine.Spec     `json:",omitempty"`
+	Image   string           `json:",omitempty"` // create: the id of the root's image
+	Layers  []string         `json:",omitempty"` // create: the folders of its layers, the lowest first
 	Limits  *engine.Limits   `json:",omitempty"`
 	Mount   *engine.Mount    `json:",omitempty"`
 	Exec    *engine.ExecSpec `json:",omitempty"`

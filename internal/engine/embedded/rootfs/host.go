@@ -27,6 +27,8 @@ type Roots struct {
 	made map[[32]byte]*prepared
 	next int
 	dev  bool
+
+	skeleton string // the lowest layer of images
 }
 
 type prepared struct {
@@ -37,8 +39,13 @@ type prepared struct {
 // maxRoots is how many different prepared roots are kept.
 const maxRoots = 64
 
-// NewRoots needs a room of its own.
-func NewRoots(room *Room) *Roots { return &Roots{room: room, made: map[[32]byte]*prepared{}} }
+// NewRoots needs a room of its own, and a folder that it fills.
+func NewRoots(room *Room, skeleton string) (*Roots, error) {
+	if err := makeSkeleton(skeleton); err != nil {
+		return nil, err
+	}
+	return &Roots{room: room, made: map[[32]byte]*prepared{}, skeleton: skeleton}, nil
+}
 
 // alwaysDirs are in every prepared root.
 var alwaysDirs = []string{"/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/sys", "/tmp", "/var/lib",
@@ -139,11 +146,8 @@ func (r *Roots) make(h engine.HostRoot, writable bool) (*prepared, error) {
 		}
 		pieces = append(pieces, b)
 	}
-	if !r.dev {
-		if err := r.makeDev(); err != nil {
-			return nil, err
-		}
-		r.dev = true
+	if err := r.ensureDev(); err != nil {
+		return nil, err
 	}
 	r.next++
 	p := &prepared{path: fmt.Sprintf("/root%d", r.next)}
@@ -299,9 +303,12 @@ var devLinks = map[string]string{
 	"ptmx": "pts/ptmx", "core": "/proc/kcore",
 }
 
-// makeDev makes a /dev once for all: it is read-only, and the folders for what
-// is a container's own (pts, shm, mqueue) are mounted on.
-func (r *Roots) makeDev() (err error) {
+// ensureDev makes a /dev once for all: it is read-only, and the folders for what
+// is a container's own (pts, shm, mqueue) are mounted on. r.mu is held.
+func (r *Roots) ensureDev() (err error) {
+	if r.dev {
+		return nil
+	}
 	r.room.Do(func() {
 		if err = os.Mkdir(devPath, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return
@@ -329,5 +336,6 @@ func (r *Roots) makeDev() (err error) {
 	if err != nil {
 		return fmt.Errorf("rootfs: devices: %w", err)
 	}
+	r.dev = true
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/embedded/network"
+	"skerry/internal/engine/embedded/rootfs"
 )
 
 // container is one of them. Its fields up to mu do not change after create.
@@ -32,6 +33,8 @@ type container struct {
 	rlimits []engine.Rlimit
 	tty     bool
 	stdin   bool
+	spec    *engine.Spec
+	image   image
 	host    bool // the machine's network
 	clean   bool // nothing in its network can have been changed
 	slot    *network.Slot
@@ -43,6 +46,8 @@ type container struct {
 	state   engine.State
 	ready   *prepared // until the start
 	stdio   stdio
+	tree    *rootfs.Tree // of an image
+	written bool         // the tree can be written
 	limits  engine.Limits
 	pid     int
 	pidfd   int
@@ -93,13 +98,14 @@ func (c *container) statusLocked() engine.Status {
 	_, end, _, _ := c.log.extent()
 	s := engine.Status{ID: c.id, Account: c.account, Labels: c.labels, State: c.state, Pid: c.pid, Created: c.created,
 		Started: c.started, Exit: c.exit, LogBytes: end}
+	s.Image = c.image.id
 	if c.slot != nil {
 		s.Address = c.slot.Address
 	}
 	return s
 }
 
-func (s *supervisor) create(spec *engine.Spec) (err error) {
+func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
@@ -111,7 +117,7 @@ func (s *supervisor) create(spec *engine.Spec) (err error) {
 	}
 	c := &container{
 		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
-		env: spec.Env, dir: spec.Dir, user: spec.User, host: spec.Network.Mode == engine.NetworkHost,
+		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User, host: spec.Network.Mode == engine.NetworkHost,
 		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, exited: make(chan struct{}),
 		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin,
 		ready: &prepared{hostname: spec.Hostname, root: -1}, stdio: noStdio,
@@ -199,13 +205,8 @@ func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
 	if c.slot, err = s.pool.Take(c.account, mode); err != nil {
 		return err
 	}
-	if p.root, err = s.roots.Host(*spec.Root.Host, spec.Root.Writable); err != nil {
+	if err := s.makeRoot(c); err != nil {
 		return err
-	}
-	for _, m := range spec.Mounts {
-		if err := s.attach(c, m); err != nil {
-			return err
-		}
 	}
 	if err := s.openStdio(c, spec); err != nil {
 		return err
@@ -310,6 +311,7 @@ func (s *supervisor) remove(c *container) {
 			s.pool.Give(slot, c.clean)
 		}
 	})
+	s.dropTree(c)
 	for _, dir := range []string{filepath.Join(s.runs(), string(c.id)), c.log.dir} {
 		if err := os.RemoveAll(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "supervisor:", err)
@@ -347,6 +349,9 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 		c.cursors[1] = e.Cursor
 	}
 	close(c.exited)
+	if tree := c.tree; tree != nil {
+		s.janitor.Go(tree.Release)
+	}
 	if group := c.group; group != nil {
 		s.janitor.Go(func() {
 			if err := s.tree.Release(group); err != nil {

@@ -76,13 +76,18 @@ func (s *supervisor) recover() error {
 			return err
 		}
 	}
-	logs, err := os.ReadDir(s.logs())
+	return errors.Join(s.sweep(s.logs()), s.sweep(s.uppers()))
+}
+
+// sweep removes the folders of containers that are not known any more.
+func (s *supervisor) sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("supervisor: %w", err)
 	}
-	for _, e := range logs {
+	for _, e := range entries {
 		if s.containers[engine.ID(e.Name())] == nil {
-			if err := os.RemoveAll(filepath.Join(s.logs(), e.Name())); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return fmt.Errorf("supervisor: %w", err)
 			}
 		}
@@ -100,7 +105,7 @@ func (s *supervisor) recoverOne(id engine.ID) error {
 		return os.RemoveAll(dir)
 	}
 	st := r.Status
-	c := &container{id: id, account: st.Account, labels: st.Labels, created: st.Created, started: st.Started,
+	c := &container{id: id, account: st.Account, labels: st.Labels, created: st.Created, started: st.Started, image: image{id: st.Image},
 		state: engine.Created, pidfd: -1, exited: make(chan struct{}),
 		log: &log{dir: filepath.Join(s.logs(), string(id)), pipes: [2]int{-1, -1}, file: -1}}
 	if c.log.segments, err = segment.List(c.log.dir); err != nil {

@@ -69,7 +69,7 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 		if req.Spec == nil {
 			return s.fail(conn, engine.ErrInvalid)
 		}
-		return s.fail(conn, s.create(req.Spec))
+		return s.fail(conn, s.create(req.Spec, image{req.Image, req.Layers}))
 	case protocol.OpList:
 		return s.list(conn)
 	case protocol.OpEvents:

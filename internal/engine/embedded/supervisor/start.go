@@ -219,12 +219,14 @@ func addFilter(t *spawn.Table, b bounds) {
 	t.Add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, spawn.Keep(t, prog))
 }
 
-// addExec is the end of every table: the folder (entered as the user, who may
-// not be allowed to), no descriptor but the first three, no signal blocked, the
-// program.
+// addExec is the end of every table: no descriptor but the first three, the
+// folder (entered as the user, who may not be allowed to), no signal blocked,
+// the program.
 func addExec(t *spawn.Table, command, env []string, dir string) {
-	t.Add("chdir", unix.SYS_CHDIR, t.String(dir))
+	// before chdir: the folder may be a link to /proc/self/fd, which must not
+	// lead to what the machine has open
 	t.Add("close", unix.SYS_CLOSE_RANGE, 3, ^uintptr(0), 0)
+	t.Add("chdir", unix.SYS_CHDIR, t.String(dir))
 	t.Add("sigmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, spawn.Keep(t, new(uint64)), 0, 8)
 	args, vars := t.Strings(command), t.Strings(env)
 	places := candidates(command[0], env)

@@ -91,7 +91,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	debug.SetGCPercent(50)
 	raiseFiles()
 	s := &supervisor{cfg: cfg, containers: map[engine.ID]*container{}, stop: make(chan struct{})}
-	for _, dir := range []string{cfg.Data, s.logs(), cfg.Run, s.runs()} {
+	for _, dir := range []string{cfg.Data, s.logs(), s.uppers(), cfg.Run, s.runs()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("supervisor: %w", err)
 		}
@@ -115,11 +115,13 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.spawner, err = rootfs.NewRoom(scratch, min(max(2*runtime.NumCPU(), 4), 16)); err != nil {
 		return nil, err
 	}
-	templates, err := rootfs.NewRoom(scratch, 1)
+	templates, err := rootfs.NewRoom(scratch, 4)
 	if err != nil {
 		return nil, err
 	}
-	s.roots = rootfs.NewRoots(templates)
+	if s.roots, err = rootfs.NewRoots(templates, filepath.Join(cfg.Data, "skeleton")); err != nil {
+		return nil, err
+	}
 	if s.walls, err = findWalls(); err != nil {
 		return nil, err
 	}
@@ -146,6 +148,9 @@ func (s *supervisor) runs() string { return filepath.Join(s.cfg.Run, "containers
 
 // logs is the folder of the containers' output.
 func (s *supervisor) logs() string { return filepath.Join(s.cfg.Data, "logs") }
+
+// uppers is the folder of what containers of images have written.
+func (s *supervisor) uppers() string { return filepath.Join(s.cfg.Data, "containers") }
 
 // raiseFiles lets this process hold as many descriptors as it may.
 func raiseFiles() {
@@ -306,7 +311,7 @@ func (s *supervisor) end(forget bool) {
 	}
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
-		err = errors.Join(err, os.RemoveAll(s.logs()))
+		err = errors.Join(err, os.RemoveAll(s.logs()), os.RemoveAll(s.uppers()), os.RemoveAll(filepath.Join(s.cfg.Data, "skeleton")))
 	}
 	if records, e := os.ReadDir(s.runs()); forget || e == nil && len(records) == 0 {
 		err = errors.Join(err, os.RemoveAll(s.cfg.Run))

@@ -12,7 +12,6 @@ import (
 // yet, so that nothing is accepted and then not kept.
 func unbuilt(s *engine.Spec) error {
 	for what, asked := range map[string]bool{
-		"images":                  s.Root.Image != "",
 		"the size of a root":      s.Root.Size != 0,
 		"an init process":         s.Init,
 		"devices":                 len(s.Devices) > 0,
@@ -24,8 +23,8 @@ func unbuilt(s *engine.Spec) error {
 		"named networks":          s.Network.Mode == engine.NetworkNamed,
 		"shared sandboxes":        s.Network.Sandbox != "",
 		"published ports":         len(s.Network.Ports) > 0,
-		"lines of /etc/hosts":     len(s.Network.Hosts) > 0,
-		"a resolver of one's own": len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
+		"lines of /etc/hosts":     s.Root.Host != nil && len(s.Network.Hosts) > 0,
+		"a resolver of one's own": s.Root.Host != nil && len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
 	} {
 		if asked {
 			return fmt.Errorf("engine: %s: %w", what, engine.ErrUnsupported)

@@ -1,0 +1,71 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+
+	"skerry/internal/base/ids"
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/protocol"
+)
+
+// held is an image that cannot be removed until release is called.
+type held struct {
+	id      string
+	layers  []string // folders, the lowest first
+	release func()
+}
+
+// holder finds an image by its name or id.
+type holder func(ctx context.Context, name string) (held, error)
+
+// Create makes a container. The supervisor knows no images, so they are looked
+// up here.
+func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error) {
+	if err := spec.Validate(); err != nil {
+		return "", err
+	}
+	if spec.ID == "" {
+		spec.ID = engine.ID(ids.Hex(16))
+	}
+	req := protocol.Request{Op: protocol.OpCreate, Spec: &spec}
+	if spec.Root.Image != "" {
+		if d.hold == nil {
+			return "", fmt.Errorf("engine: image %s: this engine has no images: %w", spec.Root.Image, engine.ErrUnsupported)
+		}
+		h, err := d.hold(ctx, spec.Root.Image)
+		if err != nil {
+			return "", err
+		}
+		req.Image, req.Layers = h.id, h.layers
+		if _, _, err := d.call(ctx, &req); err != nil {
+			h.release()
+			return "", err
+		}
+		d.keepImage(spec.ID, h)
+		return spec.ID, nil
+	}
+	if _, _, err := d.call(ctx, &req); err != nil {
+		return "", err
+	}
+	return spec.ID, nil
+}
+
+func (d *Driver) keepImage(id engine.ID, h held) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.images[id] = h
+}
+
+// releaseImage is called when a container is gone.
+func (d *Driver) releaseImage(id engine.ID) {
+	d.mu.Lock()
+	h, ok := d.images[id]
+	delete(d.images, id)
+	d.mu.Unlock()
+	if ok {
+		h.release()
+	}
+}

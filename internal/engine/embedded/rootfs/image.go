@@ -1,0 +1,382 @@
+//go:build linux && amd64
+
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+)
+
+// Image is what the root of a container of an image is made of.
+type Image struct {
+	Layers []string // the unpacked layers' folders, the lowest first
+	// Upper is the folder on the machine that takes what is written, in
+	// "upper" and "work"; empty: nothing can be written.
+	Upper string
+	// Disk takes it in place of a folder of the machine, if it is not zero: a
+	// mount that is in no namespace, and is used up.
+	Disk int
+	// Userns maps the ids of the files to the container's; zero: the machine's
+	// ids are the container's. Base is the machine's id of the container's 0.
+	Userns int
+	Base   uint32
+	// Trusted lets setuid programs work, Devices device files.
+	Trusted, Devices bool
+}
+
+// Tree is the file system of one container. It is kept mounted in a room of its
+// own: nothing of it is seen on the machine, and with the supervisor's end it is
+// gone.
+type Tree struct {
+	roots *Roots
+	path  string // in the room: numbered layers, "u" upper, "o" the root, "f" the root with what is mounted on it
+	image Image
+
+	mu    sync.Mutex
+	whole bool // "f" is mounted
+}
+
+// Image mounts the layers of an image, and what is written above them, as one
+// root. The lowest layer is the engine's own, with the places where something
+// is always mounted.
+func (r *Roots) Image(i Image) (t *Tree, err error) {
+	i.Layers = append([]string{r.skeleton}, i.Layers...)
+	fds := make([]int, 0, len(i.Layers)+1)
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	// opened here, where the machine's mounts are seen
+	for n, l := range i.Layers {
+		fd, err := bindOne(l, i.Userns)
+		if err != nil {
+			return nil, fmt.Errorf("rootfs: layer %d: %w", n, err)
+		}
+		fds = append(fds, fd)
+	}
+	switch {
+	case i.Disk > 0:
+		fds = append(fds, i.Disk)
+		err = setAttrs(i.Disk, 0, i.Userns)
+	case i.Upper != "":
+		var fd int
+		if fd, err = bindOne(i.Upper, i.Userns); err == nil {
+			fds = append(fds, fd)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: what is written: %w", err)
+	}
+	if t, err = r.newTree(i); err != nil {
+		return nil, err
+	}
+	r.room.Do(func() {
+		var e error
+		if err = As(i.Base, func() { e = t.mount(fds) }); err == nil {
+			err = e
+		}
+	})
+	if err != nil {
+		t.Close()
+		return nil, fmt.Errorf("rootfs: mount an image: %w", err)
+	}
+	return t, nil
+}
+
+func (r *Roots) newTree(i Image) (*Tree, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ensureDev(); err != nil {
+		return nil, err
+	}
+	r.next++
+	return &Tree{roots: r, path: "/c" + strconv.Itoa(r.next), image: i}, nil
+}
+
+// bindOne is Bind without what is mounted below.
+func bindOne(source string, userns int) (fd int, err error) {
+	fd, err = unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, &os.PathError{Op: "open_tree", Path: source, Err: err}
+	}
+	if err := setAttrs(fd, 0, userns); err != nil {
+		unix.Close(fd)
+		return -1, &os.PathError{Op: "mount_setattr", Path: source, Err: err}
+	}
+	return fd, nil
+}
+
+// mount runs in the room as the container's root: overlay writes with the ids of
+// who has mounted it, and an upper folder that is id-mapped knows no others.
+func (t *Tree) mount(layers []int) error {
+	if err := os.Mkdir(t.path, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tree", t.path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return err
+	}
+	var lower []string
+	place := func(name string, fd int) error {
+		at := t.path + "/" + name
+		if err := os.Mkdir(at, 0o755); err != nil {
+			return err
+		}
+		return unix.MoveMount(fd, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	for n := range t.image.Layers {
+		name := strconv.Itoa(n)
+		if err := place(name, layers[n]); err != nil {
+			return err
+		}
+		lower = append([]string{name}, lower...)
+	}
+	options := "index=off,lowerdir=" + strings.Join(lower, ":")
+	if len(layers) > len(t.image.Layers) {
+		if err := place("u", layers[len(layers)-1]); err != nil {
+			return err
+		}
+		// volatile: else its end writes the whole file system below to the disk
+		options += ",volatile,upperdir=u/upper,workdir=u/work"
+		if err := renew(t.path + "/u"); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"o", "f"} {
+		if err := os.Mkdir(t.path+"/"+name, 0o755); err != nil {
+			return err
+		}
+	}
+	flags := uintptr(0)
+	if !t.image.Trusted {
+		flags |= unix.MS_NOSUID
+	}
+	if !t.image.Devices {
+		flags |= unix.MS_NODEV
+	}
+	// short relative names: all options are one page
+	if err := unix.Chdir(t.path); err != nil {
+		return err
+	}
+	defer func() { _ = unix.Chdir("/") }()
+	if err := unix.Mount("overlay", "o", "overlay", flags, options); err != nil {
+		return fmt.Errorf("overlay of %d layers: %w", len(lower), err)
+	}
+	return nil
+}
+
+// renew makes the folders of what is written. The one that overlay works in is
+// always new: it refuses one whose last mount was volatile.
+func renew(dir string) error {
+	if err := os.Mkdir(dir+"/upper", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	err := os.Mkdir(dir+"/work", 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		if err = os.RemoveAll(dir + "/work"); err == nil {
+			err = os.Mkdir(dir+"/work", 0o700)
+		}
+	}
+	return err
+}
+
+// Piece is something to mount into a tree: a mount that is in no namespace.
+type Piece struct {
+	FD     int
+	Target string
+	File   bool // it is one file, so its place is one
+}
+
+// Assemble returns a copy of the root with everything on it: /dev, then the
+// pieces in their order, at places that are made where they are missing, then
+// the working directory. What belongs below /dev and /sys is left for after
+// those are mounted.
+func (t *Tree) Assemble(pieces []Piece, dir string, readOnly bool) (fd int, later []Piece, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fd = -1
+	t.roots.room.Do(func() {
+		var e error
+		if err = As(t.image.Base, func() { fd, later, e = t.assemble(pieces, dir, readOnly) }); err == nil {
+			err = e
+		}
+	})
+	return fd, later, err
+}
+
+func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, later []Piece, err error) {
+	t.release()
+	at := t.path + "/f"
+	copied, err := unix.OpenTree(unix.AT_FDCWD, t.path+"/o", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, nil, err
+	}
+	defer unix.Close(copied)
+	if err := unix.MoveMount(copied, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return -1, nil, err
+	}
+	t.whole = true
+	// whatever the image has there, these are its own folders, not links
+	for _, name := range []string{"proc", "sys", "dev"} {
+		if err := t.ordinary(copied, name); err != nil {
+			return -1, nil, err
+		}
+	}
+	for _, p := range pieces {
+		deferred, err := t.place(copied, p)
+		if err != nil {
+			return -1, nil, err
+		}
+		if deferred {
+			later = append(later, p)
+		}
+	}
+	if err := workFolder(copied, dir); err != nil {
+		return -1, nil, err
+	}
+	if readOnly {
+		if err := unix.MountSetattr(copied, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+			return -1, nil, err
+		}
+	}
+	fd, err = unix.OpenTree(unix.AT_FDCWD, at, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	return fd, later, err
+}
+
+// ordinary sees to it that a folder in the top of a root is one, and mounts /dev.
+func (t *Tree) ordinary(root int, name string) error {
+	fd, err := openIn(root, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err == unix.ENOENT {
+		fd, err = create(root, "", name, false)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: filesystem \"/%s\" must be mounted on ordinary directory: %w", engine.ErrInvalid, name, err)
+	}
+	defer unix.Close(fd)
+	if name != "dev" {
+		return nil
+	}
+	dev, err := unix.OpenTree(unix.AT_FDCWD, devPath, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dev)
+	return unix.MoveMount(dev, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// place mounts one piece.
+func (t *Tree) place(root int, p Piece) (later bool, err error) {
+	missing := Folder
+	if p.File {
+		missing = File
+	}
+	// what the container's own start mounts is not there yet
+	switch clean := filepath.Clean(p.Target); {
+	case below(clean, "/dev"), below(clean, "/sys"):
+		return true, nil
+	}
+	fd, at, err := Find(root, p.Target, missing)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	switch {
+	case below(at, "/proc"):
+		return false, fmt.Errorf("%w: %q cannot be mounted because it is inside /proc", engine.ErrInvalid, p.Target)
+	case below(at, "/dev"), below(at, "/sys"):
+		return true, nil
+	case at == "/":
+		return false, fmt.Errorf("%w: mount target %q is the root", engine.ErrInvalid, p.Target)
+	}
+	if (wantFolder(fd) != nil) != p.File {
+		return false, fmt.Errorf("%w: mount %s: not a directory: Are you trying to mount a directory onto a file (or vice-versa)? "+
+			"Check if the specified host path exists and is the expected type", engine.ErrInvalid, p.Target)
+	}
+	if err := unix.MoveMount(p.FD, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return false, &os.PathError{Op: "mount", Path: p.Target, Err: err}
+	}
+	return false, nil
+}
+
+func below(p, folder string) bool {
+	return p == folder || strings.HasPrefix(p, folder+"/")
+}
+
+// workFolder makes the working directory where it is missing.
+func workFolder(root int, dir string) error {
+	if clean := filepath.Clean(dir); below(clean, "/proc") || below(clean, "/sys") || below(clean, "/dev") {
+		return nil
+	}
+	fd, _, err := Find(root, dir, Folder)
+	if err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	defer unix.Close(fd)
+	if wantFolder(fd) != nil {
+		return fmt.Errorf("%w: Cannot mkdir: %s is not a directory", engine.ErrInvalid, dir)
+	}
+	return nil
+}
+
+// Open opens (O_PATH) the root as it is without what is mounted on it.
+func (t *Tree) Open() (fd int, err error) {
+	t.roots.room.Do(func() {
+		fd, err = unix.Open(t.path+"/o", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, fmt.Errorf("rootfs: open a root: %w", err)
+	}
+	return fd, nil
+}
+
+// Release lets go of what is mounted on the root. The copies that Assemble has
+// returned are not touched.
+func (t *Tree) Release() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.roots.room.Do(t.release)
+}
+
+func (t *Tree) release() {
+	if t.whole {
+		_ = unix.Unmount(t.path+"/f", unix.MNT_DETACH)
+		t.whole = false
+	}
+}
+
+// Close unmounts all.
+func (t *Tree) Close() {
+	t.roots.room.Do(func() {
+		_ = unix.Unmount(t.path, unix.MNT_DETACH)
+		_ = unix.Rmdir(t.path)
+	})
+}
+
+// makeSkeleton makes the lowest layer of all images. What an image has of it
+// covers it.
+func makeSkeleton(dir string) error {
+	for _, d := range []string{"dev", "etc", "proc", "sys"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return fmt.Errorf("rootfs: %w", err)
+		}
+	}
+	for _, f := range []string{"hostname", "hosts", "resolv.conf"} {
+		if err := os.WriteFile(filepath.Join(dir, "etc", f), nil, 0o644); err != nil {
+			return fmt.Errorf("rootfs: %w", err)
+		}
+	}
+	if err := os.Symlink("/proc/mounts", filepath.Join(dir, "etc/mtab")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("rootfs: %w", err)
+	}
+	return nil
+}

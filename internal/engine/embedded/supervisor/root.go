@@ -1,0 +1,142 @@
+//go:build linux && amd64
+
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/rootfs"
+)
+
+// image is what main has resolved a container's image to.
+type image struct {
+	id     string
+	layers []string // folders, the lowest first
+}
+
+// upper is the folder of what a container of an image has written.
+func (s *supervisor) upper(id engine.ID) string { return filepath.Join(s.uppers(), string(id)) }
+
+// makeRoot makes a container's root with its mounts; c.mu is held.
+func (s *supervisor) makeRoot(c *container) error {
+	if c.spec.Root.Host != nil {
+		var err error
+		if c.ready.root, err = s.roots.Host(*c.spec.Root.Host, c.spec.Root.Writable); err != nil {
+			return err
+		}
+		for _, m := range c.spec.Mounts {
+			if err := s.attach(c, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if c.tree == nil {
+		if err := s.makeTree(c, c.spec.Root.Writable); err != nil {
+			return err
+		}
+	}
+	err := s.assemble(c)
+	if errors.Is(err, unix.EROFS) && !c.written {
+		// a read-only root that lacks places for its mounts: they are made above
+		// the image, and nothing else can be written
+		c.tree.Close()
+		if err := s.makeTree(c, true); err != nil {
+			return err
+		}
+		err = s.assemble(c)
+	}
+	if err != nil {
+		return fmt.Errorf("engine: the root of %s: %w", c.id, err)
+	}
+	return nil
+}
+
+// makeTree mounts a container's image, with a folder for what is written or none.
+func (s *supervisor) makeTree(c *container, written bool) (err error) {
+	i := rootfs.Image{Layers: c.image.layers, Userns: c.slot.User, Base: c.slot.Base, Trusted: c.spec.Security.AllowNewPrivileges}
+	if written {
+		i.Upper = s.upper(c.id)
+		if err := os.Mkdir(i.Upper, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("supervisor: %w", err)
+		}
+	}
+	c.written = written
+	c.tree, err = s.roots.Image(i)
+	return err
+}
+
+// assemble mounts what belongs to a container on the root of its image.
+func (s *supervisor) assemble(c *container) (err error) {
+	pieces, err := s.etc(c)
+	defer func() {
+		for _, p := range pieces {
+			unix.Close(p.FD)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, m := range c.spec.Mounts {
+		p, err := piece(c, m)
+		if err != nil {
+			return err
+		}
+		pieces = append(pieces, p)
+	}
+	fd, later, err := c.tree.Assemble(pieces, c.dir, !c.spec.Root.Writable)
+	if err != nil {
+		return err
+	}
+	c.ready.root = fd
+	for _, p := range later {
+		fd, err := unix.FcntlInt(uintptr(p.FD), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return fmt.Errorf("supervisor: %w", err)
+		}
+		c.ready.mounts = append(c.ready.mounts, detached{fd, p.Target})
+	}
+	return nil
+}
+
+// piece makes a mount of a container that is nowhere yet.
+func piece(c *container, m engine.Mount) (p rootfs.Piece, err error) {
+	p = rootfs.Piece{Target: m.Target}
+	if p.FD, err = detach(c, m); err != nil {
+		return p, fmt.Errorf("mount %s: %w", m.Target, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(p.FD, &st); err != nil {
+		unix.Close(p.FD)
+		return p, fmt.Errorf("mount %s: %w", m.Target, err)
+	}
+	p.File = st.Mode&unix.S_IFMT != unix.S_IFDIR
+	return p, nil
+}
+
+// dropTree gives up a container's root and what it has written, on the side:
+// its files may be many.
+func (s *supervisor) dropTree(c *container) {
+	c.mu.Lock()
+	tree := c.tree
+	c.tree = nil
+	c.mu.Unlock()
+	if c.image.id == "" {
+		return
+	}
+	s.janitor.Go(func() {
+		if tree != nil {
+			tree.Close()
+		}
+		if err := os.RemoveAll(s.upper(c.id)); err != nil {
+			fmt.Fprintln(os.Stderr, "supervisor:", err)
+		}
+	})
+}
