@@ -214,6 +214,9 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Errorf("%+v, %v", exit, err)
 	}
 	await(t, "what was left of it is killed", func() bool { return gone(st.Pid) })
+	if in, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", supervisorPid(t, d))); in != os.DevNull {
+		t.Errorf("the next supervisor's own input is %q, %v", in, err)
+	}
 	if out, _ := output(t, d, id); out != "hello\n" {
 		t.Errorf("its output: %q", out)
 	}

@@ -72,6 +72,12 @@ func newNet() (fd int, err error) {
 		}
 	}()
 	<-done
+	if err == nil && fd == 0 {
+		// The netlink libraries take zero for the machine's own namespace, whose
+		// firewall would get the router's rules.
+		fd, err = unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+		unix.Close(0)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("network: make a namespace: %w", err)
 	}

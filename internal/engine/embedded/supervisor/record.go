@@ -106,7 +106,7 @@ func (s *supervisor) recoverOne(id engine.ID) error {
 	}
 	st := r.Status
 	c := &container{id: id, account: st.Account, labels: st.Labels, created: st.Created, started: st.Started, image: image{id: st.Image},
-		state: engine.Created, pidfd: -1, exited: make(chan struct{}),
+		state: engine.Created, pidfd: -1, exited: make(chan struct{}), stdio: noStdio,
 		log: &log{dir: filepath.Join(s.logs(), string(id)), pipes: [2]int{-1, -1}, file: -1}}
 	if c.log.segments, err = segment.List(c.log.dir); err != nil {
 		return err
