@@ -70,6 +70,9 @@ func fail(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
+// Refuse returns the error of what the policies do not allow, with AWS's text.
+func Refuse(text string) *Error { return &Error{Code: Denied, Text: text} }
+
 // as sets the code of the distribution specification.
 func (e *Error) as(protocol string) *Error {
 	e.protocol = protocol

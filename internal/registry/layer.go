@@ -115,7 +115,7 @@ func (r *Registry) PutBlob(ctx context.Context, id Repo, digest string, body io.
 	if err := checkDigest(digest); err != nil {
 		return nil, err
 	}
-	got, err := r.receive(ctx, body)
+	got, err := r.receive(ctx, body, expected(digest))
 	if err != nil {
 		return nil, err
 	}
@@ -150,9 +150,16 @@ func (r *Registry) verify(ctx context.Context, b *Blob) error {
 		got = "sha512:" + hex.EncodeToString(h.Sum(nil))
 	}
 	if got != b.Digest {
-		return fail(LayerInvalid, "The layer digest '%s' does not match the digest '%s' of what was received", b.Digest, got).as("DIGEST_INVALID")
+		return mismatch(b.Digest, got)
 	}
 	return nil
+}
+
+func mismatch(digest, got string) error {
+	if got != "" {
+		got = " '" + got + "'"
+	}
+	return fail(LayerInvalid, "The layer digest '%s' does not match the digest%s of what was received", digest, got).as("DIGEST_INVALID")
 }
 
 // checkDigest refuses what is not a digest by an algorithm that we have.

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"skerry/internal/auth"
@@ -23,12 +24,12 @@ type Deps struct {
 	// localhost lead there on this machine. It is asked when an address is wanted.
 	Port  string
 	Named func() bool
-	// Authorise asks the policies whether the scope may do all of that. Its error
-	// is an *Error with the code Denied and AWS's text.
+	// Client fetches from upstreams; nil is an ordinary one.
+	Client *http.Client
+	// Authorise asks the policies whether the scope may do all of that, and with no
+	// needs whether its principal may come in at all. A refusal is an *Error made by
+	// Refuse.
 	Authorise func(ctx context.Context, sc auth.Scope, needs []auth.Access) error
-	// Trusts tells whether a request may come with the passwords of a principal:
-	// those of a key that everybody knows count only from this machine. May be nil.
-	Trusts func(accessKey string, host, remote, origin string) bool
 }
 
 // Hooks are what the control plane adds. Any may be nil.
@@ -45,9 +46,9 @@ type Hooks struct {
 	// Upstream returns where the images of a repository are fetched from if they
 	// are not here (pull-through cache), or nil.
 	Upstream func(ctx context.Context, r Repo) (*Upstream, error)
-	// Fetched is asked before an image of an upstream is stored, to make the
-	// repository if it is not there.
-	Fetched func(ctx context.Context, sc auth.Scope, r Repo) error
+	// Import is asked before anything of an upstream is stored: it says whether the
+	// caller may, and makes the repository if it is not there.
+	Import func(ctx context.Context, sc auth.Scope, r Repo) error
 	// Pulled is told of every manifest that a client got, outside of any
 	// transaction. It must not block for long.
 	Pulled func(ctx context.Context, sc auth.Scope, m *Manifest)
@@ -79,6 +80,9 @@ type Registry struct {
 
 // New returns the registry of a store.
 func New(d Deps) *Registry {
+	if d.Client == nil {
+		d.Client = &http.Client{Timeout: time.Hour} // for a whole layer
+	}
 	return &Registry{Deps: d, Tokens: &Tokens{store: d.Store, clock: d.Clock}}
 }
 

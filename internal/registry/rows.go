@@ -92,7 +92,7 @@ type Platform struct {
 
 var manifests = store.NewTable("registry/manifests", func(m *Manifest) store.Key {
 	return m.Repo.Key() + store.K(m.Digest)
-}, manifestsByBlob, manifestsByChild, manifestsBySubject, manifestsByRef)
+}, manifestsByBlob, manifestsByChild, manifestsBySubject, manifestsByRef, manifestsOrphaned)
 
 // manifestsByBlob finds the images that name a layer or a configuration.
 var manifestsByBlob = store.NewIndex("blob", func(m *Manifest) []store.Key {
@@ -127,6 +127,13 @@ var manifestsBySubject = store.NewIndex("subject", func(m *Manifest) []store.Key
 	return []store.Key{m.Repo.Key() + store.K(m.Subject)}
 })
 
+var manifestsOrphaned = store.NewIndex("orphaned", func(m *Manifest) []store.Key {
+	if m.Orphaned.IsZero() {
+		return nil
+	}
+	return []store.Key{store.K(m.Orphaned)}
+})
+
 var manifestsByRef = store.NewIndex("ref", func(m *Manifest) []store.Key { return refKey(m.Ref) })
 
 // refKey is the index key of a blob's file, if there is one.
@@ -143,6 +150,7 @@ type Tag struct {
 	Tag     string
 	Digest  string
 	Updated time.Time
+	Checked time.Time // when the upstream was last asked; zero: it has none
 }
 
 var tags = store.NewTable("registry/tags", func(t *Tag) store.Key { return t.Repo.Key() + store.K(t.Tag) }, tagsByDigest)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"skerry/internal/base/ids"
@@ -79,7 +80,7 @@ func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int
 	if at != u.Size {
 		return nil, partInvalid(id, upload, u.Size)
 	}
-	p, broken := r.receive(ctx, body)
+	p, broken := r.receive(ctx, body, "")
 	if p == nil || p.Size == 0 {
 		return u, broken
 	}
@@ -104,8 +105,9 @@ func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int
 }
 
 // receive stores a body: short ones in memory, to go into a row, others as a
-// blob. If the body breaks off, it returns what came as well as the error.
-func (r *Registry) receive(ctx context.Context, body io.Reader) (*part, error) {
+// blob. If the body breaks off, it returns what came as well as the error. Given
+// expect, another content is not kept: LayerInvalid.
+func (r *Registry) receive(ctx context.Context, body io.Reader, expect blob.Ref) (*part, error) {
 	own := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(own)
 	buf := own[:]
@@ -116,7 +118,7 @@ func (r *Registry) receive(ctx context.Context, body io.Reader) (*part, error) {
 		}
 		return &part{Size: int64(n), Content: bytes.Clone(buf[:n])}, err
 	}
-	w, fault := r.Blobs.Create(ctx, blob.CreateOptions{})
+	w, fault := r.Blobs.Create(ctx, blob.CreateOptions{Expect: expect})
 	if fault != nil {
 		return nil, fmt.Errorf("registry: receive: %w", fault)
 	}
@@ -133,12 +135,27 @@ func (r *Registry) receive(ctx context.Context, body io.Reader) (*part, error) {
 	if err == io.EOF {
 		err = nil
 	}
+	if err != nil && expect != "" {
+		return nil, err // of a whole that is expected, a piece is worth nothing
+	}
 	size := w.Size()
 	ref, fault := w.Commit()
+	if errors.Is(fault, blob.ErrMismatch) {
+		return nil, mismatch("sha256:"+string(expect), "")
+	}
 	if fault != nil {
 		return nil, fmt.Errorf("registry: receive: %w", fault)
 	}
 	return &part{Size: size, Ref: ref}, err
+}
+
+// expected returns the Ref that a content of a digest will have; "" if that is
+// not known.
+func expected(digest string) blob.Ref {
+	if hex, ok := strings.CutPrefix(digest, "sha256:"); ok {
+		return blob.Ref(hex)
+	}
+	return ""
 }
 
 // fill reads until buf is full or the body ends; then err is set.
@@ -179,7 +196,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, id Repo, upload, digest s
 	}); err != nil {
 		return nil, err
 	}
-	whole, err := r.join(ctx, got)
+	whole, err := r.join(ctx, got, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -208,28 +225,94 @@ func (r *Registry) CompleteUpload(ctx context.Context, id Repo, upload, digest s
 	})
 }
 
+// FinishUpload is WritePart followed by CompleteUpload. A layer that comes in this
+// one piece costs one write of rows.
+func (r *Registry) FinishUpload(ctx context.Context, id Repo, upload string, at int64, body io.Reader, digest string) (*Blob, error) {
+	if err := checkDigest(digest); err != nil {
+		return nil, err
+	}
+	var u *Upload
+	if err := r.Store.View(ctx, func(tx *store.Tx) (err error) {
+		u, err = r.Upload(tx, id, upload)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if u.Size > 0 || at > 0 {
+		if _, err := r.WritePart(ctx, id, upload, at, body); err != nil {
+			return nil, err
+		}
+		return r.CompleteUpload(ctx, id, upload, digest, nil)
+	}
+	whole, err := r.receive(ctx, body, expected(digest))
+	if err != nil {
+		return nil, err
+	}
+	b := &Blob{Repo: id, Digest: digest, Size: whole.Size, Content: whole.Content, Ref: whole.Ref}
+	if err := r.verify(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, r.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := r.Upload(tx, id, upload)
+		if err != nil {
+			return err
+		}
+		if now.Size > 0 {
+			return partInvalid(id, upload, now.Size)
+		}
+		if err := dropUpload(tx, now); err != nil {
+			return err
+		}
+		return r.putBlob(tx, b)
+	})
+}
+
 // join makes one part of those of an upload. A single one is it already.
-func (r *Registry) join(ctx context.Context, all []*part) (*part, error) {
+func (r *Registry) join(ctx context.Context, all []*part, digest string) (*part, error) {
 	if len(all) == 1 {
 		return all[0], nil
 	}
-	in, out := io.Pipe()
+	in := &sequence{r: r, ctx: ctx, parts: all}
 	defer in.Close()
-	go func() { out.CloseWithError(r.copyParts(ctx, out, all)) }()
-	return r.receive(ctx, in)
+	return r.receive(ctx, in, expected(digest))
 }
 
-func (r *Registry) copyParts(ctx context.Context, w io.Writer, all []*part) error {
-	for _, p := range all {
-		f, err := r.OpenBlob(ctx, &Blob{Content: p.Content, Ref: p.Ref})
-		if err != nil {
-			return err
+// sequence reads parts one after the other.
+type sequence struct {
+	r     *Registry
+	ctx   context.Context // of the one call that reads it
+	parts []*part
+	open  blob.Reader
+}
+
+// Read implements io.Reader.
+func (s *sequence) Read(p []byte) (int, error) {
+	for {
+		if s.open == nil {
+			if len(s.parts) == 0 {
+				return 0, io.EOF
+			}
+			f, err := s.r.OpenBlob(s.ctx, &Blob{Content: s.parts[0].Content, Ref: s.parts[0].Ref})
+			if err != nil {
+				return 0, err
+			}
+			s.open, s.parts = f, s.parts[1:]
 		}
-		_, err = f.WriteTo(w)
-		f.Close()
-		if err != nil {
-			return err
+		n, err := s.open.Read(p)
+		if err != io.EOF {
+			return n, err
+		}
+		s.Close()
+		if n > 0 {
+			return n, nil
 		}
 	}
-	return nil
+}
+
+// Close closes the part being read.
+func (s *sequence) Close() {
+	if s.open != nil {
+		s.open.Close()
+		s.open = nil
+	}
 }
