@@ -45,6 +45,7 @@ type Cloud struct {
 	rootKeys  []RootKey
 	engine    engine.Engine
 	server    *listen.Server
+	named     func() bool // names below localhost resolve here
 	log       *slog.Logger
 
 	parts  atomic.Pointer[parts] // replaced whole by a reset
@@ -61,7 +62,7 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	cl := &Cloud{config: c, started: began, log: c.Log, resets: make(chan struct{}, 1)}
+	cl := &Cloud{config: c, started: began, log: c.Log, named: newNamed(), resets: make(chan struct{}, 1)}
 	made, err := cl.open()
 	if err != nil {
 		return errors.Join(err, cl.close())
@@ -165,6 +166,7 @@ func (c *Cloud) doors() []listen.Door {
 	return []listen.Door{
 		{Name: "websites of buckets", Match: isWebsite, Handler: http.HandlerFunc(c.serveWebsite)},
 		{Name: "code of functions", Match: isCode, Handler: http.HandlerFunc(c.serveCode)},
+		{Name: "registry", Match: c.isRegistry, Handler: http.HandlerFunc(c.serveRegistry)},
 		{Name: "own pages", Match: isOwn, Handler: c.ownPages(console.Handler())},
 	}
 }

@@ -33,6 +33,7 @@ func Doctor(ctx context.Context, data string) []Check {
 		checks = append(checks, checkEngine(ctx, eng)...)
 	}
 	return append(checks,
+		checkNames(),
 		checkProgram("Python functions", "/usr/bin/python3", "apt-get install -y python3"),
 		checkPython("boto3 in Python functions", "boto3", "apt-get install -y python3-boto3"),
 		checkPython("Pillow in Python functions (the thumbnail demo)", "PIL", "apt-get install -y python3-pil"),

@@ -12,6 +12,7 @@ import (
 	"skerry/internal/loop"
 	"skerry/internal/meter"
 	"skerry/internal/op"
+	"skerry/internal/registry"
 	"skerry/internal/service/iam"
 	"skerry/internal/service/lambda"
 	"skerry/internal/service/logs"
@@ -31,6 +32,7 @@ type parts struct {
 	lambda   *lambda.Service
 	logs     *logs.Service
 	s3       *s3.Service
+	registry *registry.Registry
 }
 
 // build makes the services, the gateway and the loops, in the order in which
@@ -66,6 +68,8 @@ func (c *Cloud) build() error {
 
 	p.s3 = s3.New(s3.Deps{Store: c.db, Directory: who, Blobs: c.blobs, Clock: when, Log: log, Cloud: call, Outbox: p.outbox, Meter: p.meter})
 	p.outbox.Handle(s3.ReplicationKind, p.s3.Replicator())
+
+	p.registry = c.newRegistry(p, when)
 
 	p.services = []op.Service{
 		p.iam.Service(),

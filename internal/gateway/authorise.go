@@ -19,20 +19,28 @@ func (g *Gateway) authorise(ctx context.Context, sc auth.Scope, req request) (pe
 	if err != nil {
 		return permit{}, err
 	}
+	if err := g.allow(ctx, sc, req, needs); err != nil {
+		return permit{}, err
+	}
+	return permit{sc, req}, nil
+}
+
+// allow asks the policies for every access that a request needs.
+func (g *Gateway) allow(ctx context.Context, sc auth.Scope, req request, needs []auth.Access) (err error) {
 	var policies auth.Policies
 	if len(needs) > 0 {
 		if policies, err = g.policies(ctx, sc.Principal); err != nil {
-			return permit{}, err
+			return err
 		}
 	}
 	for _, need := range needs {
 		d := auth.Evaluate(auth.Evaluation{Scope: sc, Access: need, Policies: policies})
 		g.logDecision(ctx, sc, need, d)
 		if !d.Allowed() {
-			return permit{}, g.explained(ctx, sc, need, d, denied(req, sc, need, d))
+			return g.explained(ctx, sc, need, d, denied(req, sc, need, d))
 		}
 	}
-	return permit{sc, req}, nil
+	return nil
 }
 
 // policies returns what is attached to a principal; of those that have none,
