@@ -30,7 +30,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"Stats", (*suite).stats}, {"Many", (*suite).many},
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
-		{"Stop", (*suite).stop},
+		{"Stop", (*suite).stop}, {"Init", (*suite).init},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"syscall"
@@ -208,6 +209,38 @@ func (s *suite) stop() {
 	s.is(err, engine.ErrState)
 	_, err = engine.Stop(s.ctx, s.e, "nobody", 0, 0)
 	s.is(err, engine.ErrNotFound)
+}
+
+func (s *suite) init() {
+	s.has("init", func(c engine.Capabilities) bool { return c.Init })
+	with := func(p *engine.Spec) { p.Init = true }
+	id := s.startSpec(scriptCode, with)
+	exit, err := s.e.Wait(s.ctx, id)
+	s.must(err)
+	if out := s.output(id, engine.Stdout); exit.Code != 3 || out != "out\n" {
+		s.Errorf("exit %+v, output %q", exit, out)
+	}
+	id = s.startSpec(scriptOrphan, with)
+	s.ready(id, "reaped\n")
+	if out := s.output(id, engine.Stdout); strings.HasPrefix(out, "process 1\n") {
+		s.Errorf("the command is process 1: %q", out)
+	}
+	// a signal that nobody handles ends the program, which it would not were
+	// the program process 1
+	exit, err = engine.Stop(s.ctx, s.e, id, 0, -1)
+	s.must(err)
+	if exit.Code != 128+15 {
+		s.Errorf("exit %+v", exit)
+	}
+	spec := Spec("")
+	spec.Init, spec.Command = true, []string{"/no/such/program"}
+	id, err = s.e.Create(s.ctx, spec)
+	s.must(err)
+	defer func() { s.must(s.e.Remove(s.ctx, id)) }()
+	var fault *engine.StartError
+	if err = s.e.Start(s.ctx, id); !errors.As(err, &fault) || fault.Err != syscall.ENOENT {
+		s.Errorf("start: %v", err)
+	}
 }
 
 // until asks again until a condition holds.

@@ -20,8 +20,10 @@ const (
 	// at a line; the second line ends it.
 	scriptTerminal = `test -t 0 && test -t 1 && test -t 2 && echo terminal; trap 'echo size $(stty size)' WINCH
 read line; echo heard $line $(stty size); read line; until test "$line"; do read line; done; exit 6`
-	scriptLeave = `sleep 1000 & echo left; exit 4`
-	scriptHello = `exec python3 -c 'import socket; s=socket.create_connection(("127.0.0.1",9001)); s.sendall(b"hello"); print(s.recv(9).decode())'`
+	// scriptOrphan leaves a process behind, and says once it is gone.
+	scriptOrphan = `echo process $$; p=$(sh -c 'sleep 0.02 >/dev/null & echo $!'); while test -e /proc/$p; do sleep 0.01; done; echo reaped; exec sleep 1000`
+	scriptLeave  = `sleep 1000 & echo left; exit 4`
+	scriptHello  = `exec python3 -c 'import socket; s=socket.create_connection(("127.0.0.1",9001)); s.sendall(b"hello"); print(s.recv(9).decode())'`
 )
 
 var scripts = map[string]Program{

@@ -25,13 +25,20 @@ func (s *supervisor) start(c *container) error {
 		return fmt.Errorf("engine: start %s, which is %s: %w", c.id, c.state, engine.ErrState)
 	}
 	t := &spawn.Table{}
-	if err := s.childTable(t, c); err != nil {
+	report, err := newReport(c.spec.Init)
+	if err != nil {
+		return err
+	}
+	defer report.close()
+	if err := s.childTable(t, c, report); err != nil {
 		return err
 	}
 	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	var pid, pidfd int
-	var err error
 	s.spawner.Do(func() { pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder}) })
+	if err == nil {
+		err = report.wait()
+	}
 	now := time.Now()
 	if pid > 0 && err != nil {
 		s.reaper.expect(pid, func(ending) {})
@@ -81,7 +88,7 @@ const ttyGroup = 5
 
 // childTable is everything that the child does, from its first breath to the
 // command. The order matters; each step says why it stands where it stands.
-func (s *supervisor) childTable(t *spawn.Table, c *container) error {
+func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 	p := c.ready
 	limits, err := rlimits(c.rlimits)
 	if err != nil {
@@ -107,7 +114,11 @@ func (s *supervisor) childTable(t *spawn.Table, c *container) error {
 	}
 	addStdio(t, c.stdio.ends, c.stdio.terminal())
 	addUser(t, c.slot.User, c.bounds, c.user)
-	addExec(t, c.command, c.env, c.dir)
+	if c.spec.Init {
+		s.addInit(t, r, c.command, c.env, c.dir)
+	} else {
+		addExec(t, c.command, c.env, c.dir)
+	}
 	return nil
 }
 

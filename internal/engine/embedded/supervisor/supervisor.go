@@ -75,6 +75,7 @@ type supervisor struct {
 	journal journal
 	caps    engine.Capabilities
 	ownPids int // descriptor of this process's namespace of processes
+	init    int // the program that is process 1 where one is asked for
 
 	mu         sync.Mutex
 	containers map[engine.ID]*container
@@ -130,6 +131,9 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	}
 	if s.ownPids, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	if s.init, err = openInit(); err != nil {
+		return nil, err
 	}
 	s.reaper = newReaper()
 	s.journal.start(uint64(time.Now().UnixNano()))

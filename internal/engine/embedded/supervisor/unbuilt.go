@@ -13,7 +13,6 @@ import (
 func unbuilt(s *engine.Spec) error {
 	for what, asked := range map[string]bool{
 		"the size of a root":      s.Root.Size != 0,
-		"an init process":         s.Init,
 		"devices":                 len(s.Devices) > 0,
 		"the size of /dev/shm":    s.ShmSize != 0,
 		"sysctls":                 len(s.Sysctls) > 0,
