@@ -19,7 +19,7 @@ const (
 	// scriptTerminal needs a terminal. It says its size when that changes, and
 	// at a line; the second line ends it.
 	scriptTerminal = `test -t 0 && test -t 1 && test -t 2 && echo terminal; trap 'echo size $(stty size)' WINCH
-read line; echo heard $line $(stty size); read line; until test "$line"; do read line; done; exit 6`
+hear() { line=; until test "$line"; do read line; done; }; hear; echo heard $line $(stty size); hear; exit 6`
 	// scriptOrphan leaves a process behind, and says once it is gone.
 	scriptOrphan = `echo process $$; p=$(sh -c 'sleep 0.02 >/dev/null & echo $!'); while test -e /proc/$p; do sleep 0.01; done; echo reaped; exec sleep 1000`
 	scriptLeave  = `sleep 1000 & echo left; exit 4`
