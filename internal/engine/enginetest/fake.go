@@ -53,11 +53,18 @@ func (p *Process) Mounts() []engine.Mount {
 type Fake struct {
 	// Programs by Command[0].
 	Programs map[string]Program
+	// Pullable are the images that Images().Pull finds, by name. Nil: the
+	// engine has no images.
+	Pullable map[string]engine.Image
+	// Restarts has Start run a container again that has exited.
+	Restarts bool
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed and replaced at every change
 	containers map[engine.ID]*container
 	seq        engine.Cursor
+	pulled     map[string]engine.Image // by name
+	ports      uint16                  // chosen so far
 }
 
 // OutOfMemory is the code by which a Program says that it was killed for memory.
@@ -127,9 +134,9 @@ func (f *Fake) until(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// Info says that everything but images and terminals works.
+// Info says that everything but terminals works, and images if there are some.
 func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
-	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true,
+	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true, Images: f.Pullable != nil,
 		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
 }
 
@@ -138,8 +145,9 @@ func (f *Fake) Create(_ context.Context, spec engine.Spec) (engine.ID, error) {
 	if err := spec.Validate(); err != nil {
 		return "", err
 	}
-	if spec.Root.Image != "" {
-		return "", fmt.Errorf("engine: images: %w", engine.ErrUnsupported)
+	image, err := f.imageOf(&spec)
+	if err != nil {
+		return "", err
 	}
 	if spec.ID == "" {
 		spec.ID = engine.ID(ids.Hex(16))
@@ -149,13 +157,17 @@ func (f *Fake) Create(_ context.Context, spec engine.Spec) (engine.ID, error) {
 	if f.containers[spec.ID] != nil {
 		return "", fmt.Errorf("engine: %s: %w", spec.ID, engine.ErrExists)
 	}
+	address, ports, err := f.connect(&spec)
+	if err != nil {
+		return "", err
+	}
 	stdin, input := io.Pipe()
 	f.containers[spec.ID] = &container{
 		fake: f, spec: spec, mounts: slices.Clone(spec.Mounts), limits: spec.Limits,
 		listeners: map[string]io.Closer{}, addresses: map[string]string{}, thawed: closed,
 		signals: make(chan syscall.Signal, 8), stdin: stdin, input: input,
 		status: engine.Status{ID: spec.ID, Account: spec.Account, Labels: spec.Labels, State: engine.Created,
-			Created: time.Now()},
+			Created: time.Now(), Image: image, Address: address, Ports: ports},
 	}
 	f.notify()
 	return spec.ID, nil
@@ -170,7 +182,7 @@ func (f *Fake) Start(_ context.Context, id engine.ID) error {
 	program := f.Programs[c.spec.Command[0]]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c.status.State != engine.Created {
+	if c.status.State != engine.Created && (!f.Restarts || c.status.State != engine.Exited) {
 		return fmt.Errorf("engine: start %s: %w", id, engine.ErrState)
 	}
 	if program == nil {
@@ -178,14 +190,15 @@ func (f *Fake) Start(_ context.Context, id engine.ID) error {
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	f.seq++
-	c.kill, c.startedAt = kill, f.seq
-	c.status.State, c.status.Started, c.status.Pid = engine.Running, time.Now(), 1
+	c.kill, c.startedAt, c.exitedAt = kill, f.seq, 0
+	c.signals = make(chan syscall.Signal, 8)
+	c.status.State, c.status.Started, c.status.Exit, c.status.Pid = engine.Running, time.Now(), nil, 1
 	p := &Process{Spec: c.spec, Args: c.spec.Command, Env: c.spec.Env, Signals: c.signals, c: c,
 		Stdin: eof{}, Stdout: &writer{c, engine.Stdout, ctx}, Stderr: &writer{c, engine.Stderr, ctx}}
 	if c.spec.Stdin {
 		p.Stdin = c.stdin
 	}
-	go c.run(ctx, program, p)
+	go c.run(ctx, program, p, c.status.Started)
 	f.notify()
 	return nil
 }
@@ -194,10 +207,10 @@ type eof struct{}
 
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
-func (c *container) run(ctx context.Context, program Program, p *Process) {
+func (c *container) run(ctx context.Context, program Program, p *Process, started time.Time) {
 	code := make(chan int, 1)
 	go func() { code <- program(ctx, p) }()
-	exit := engine.Exit{Started: c.status.Started}
+	exit := engine.Exit{Started: started}
 	select {
 	case exit.Code = <-code:
 		if exit.Code == OutOfMemory {
@@ -247,13 +260,14 @@ func (f *Fake) Wait(ctx context.Context, id engine.ID) (engine.Exit, error) {
 	if err != nil {
 		return engine.Exit{}, err
 	}
-	if err := f.until(ctx, func() bool { return c.status.Exit != nil || f.containers[id] != c }); err != nil {
+	var exit *engine.Exit
+	if err := f.until(ctx, func() bool { exit = c.status.Exit; return exit != nil || f.containers[id] != c }); err != nil {
 		return engine.Exit{}, err
 	}
-	if c.status.Exit == nil {
+	if exit == nil {
 		return engine.Exit{}, fmt.Errorf("engine: %s: %w", id, engine.ErrNotFound)
 	}
-	return *c.status.Exit, nil
+	return *exit, nil
 }
 
 // Remove kills, waits for the end and forgets.

@@ -144,7 +144,15 @@ func (f *Fake) ListenPacket(_ context.Context, id engine.ID, network, address st
 func (c *container) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	<-c.thaw()
 	c.fake.mu.Lock()
-	at, ok := c.addresses[network[:3]+" "+address]
+	at, ok := "", false
+	for _, other := range c.fake.containers {
+		if sandboxOf(&other.spec) != sandboxOf(&c.spec) {
+			continue
+		}
+		if a, opened := other.addresses[network[:3]+" "+address]; opened {
+			at, ok = a, true
+		}
+	}
 	c.fake.mu.Unlock()
 	if !ok {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
@@ -309,9 +317,6 @@ func (f *Fake) Inspect(_ context.Context, id engine.ID) (engine.Status, error) {
 	defer f.mu.Unlock()
 	return c.status, nil
 }
-
-// Images has none.
-func (f *Fake) Images() engine.Images { return engine.NoImages{} }
 
 // SetFirewall is not supported.
 func (f *Fake) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
