@@ -28,7 +28,8 @@ type Roots struct {
 	next int
 	dev  bool
 
-	skeleton string // the lowest layer of images
+	skeleton string   // the lowest layer of images
+	places   []string // folders of the room where trees have been mounted
 }
 
 type prepared struct {

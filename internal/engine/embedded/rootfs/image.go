@@ -39,69 +39,65 @@ type Image struct {
 // gone.
 type Tree struct {
 	roots *Roots
-	path  string // in the room: numbered layers, "u" upper, "o" the root, "f" the root with what is mounted on it
 	image Image
+	path  string // a folder in the room: numbered layers, "u" upper, "o" the root, "f" the root with what is mounted on it
 
-	mu    sync.Mutex
-	whole bool // "f" is mounted
+	mu      sync.Mutex
+	layers  []int // to be mounted, then what is written
+	mounted bool
+	whole   bool // "f" is mounted
 }
 
-// Image mounts the layers of an image, and what is written above them, as one
-// root. The lowest layer is the engine's own, with the places where something
-// is always mounted.
+// Image opens what the root of a container is made of. The lowest layer is the
+// engine's own, with the places where something is always mounted.
 func (r *Roots) Image(i Image) (t *Tree, err error) {
 	i.Layers = append([]string{r.skeleton}, i.Layers...)
-	fds := make([]int, 0, len(i.Layers)+1)
+	t = &Tree{roots: r, image: i}
 	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
+		if err != nil {
+			t.closeLayers()
 		}
 	}()
-	// opened here, where the machine's mounts are seen
+	// here, where the machine's mounts are seen
 	for n, l := range i.Layers {
 		fd, err := bindOne(l, i.Userns)
 		if err != nil {
 			return nil, fmt.Errorf("rootfs: layer %d: %w", n, err)
 		}
-		fds = append(fds, fd)
+		t.layers = append(t.layers, fd)
 	}
 	switch {
 	case i.Disk > 0:
-		fds = append(fds, i.Disk)
+		t.layers = append(t.layers, i.Disk)
 		err = setAttrs(i.Disk, 0, i.Userns)
 	case i.Upper != "":
 		var fd int
 		if fd, err = bindOne(i.Upper, i.Userns); err == nil {
-			fds = append(fds, fd)
+			t.layers = append(t.layers, fd)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: what is written: %w", err)
 	}
-	if t, err = r.newTree(i); err != nil {
-		return nil, err
-	}
-	r.room.Do(func() {
-		var e error
-		if err = As(i.Base, func() { e = t.mount(fds) }); err == nil {
-			err = e
-		}
-	})
-	if err != nil {
-		t.Close()
-		return nil, fmt.Errorf("rootfs: mount an image: %w", err)
-	}
-	return t, nil
-}
-
-func (r *Roots) newTree(i Image) (*Tree, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.ensureDev(); err != nil {
 		return nil, err
 	}
-	r.next++
-	return &Tree{roots: r, path: "/c" + strconv.Itoa(r.next), image: i}, nil
+	if n := len(r.places); n > 0 {
+		t.path, r.places = r.places[n-1], r.places[:n-1]
+	} else {
+		r.next++
+		t.path = "/c" + strconv.Itoa(r.next)
+	}
+	return t, nil
+}
+
+func (t *Tree) closeLayers() {
+	for _, fd := range t.layers {
+		unix.Close(fd)
+	}
+	t.layers = nil
 }
 
 // bindOne is Bind without what is mounted below.
@@ -117,45 +113,49 @@ func bindOne(source string, userns int) (fd int, err error) {
 	return fd, nil
 }
 
-// mount runs in the room as the container's root: overlay writes with the ids of
-// who has mounted it, and an upper folder that is id-mapped knows no others.
-func (t *Tree) mount(layers []int) error {
-	if err := os.Mkdir(t.path, 0o755); err != nil {
+// mount puts the layers, and what is written above them, together. It runs in
+// the room as the container's root: overlay writes with the ids of who has mounted
+// it, and an upper folder that is id-mapped knows no others.
+func (t *Tree) mount() error {
+	defer t.closeLayers()
+	// all folders stay for the next one who gets the path
+	folder := func(name string) (string, error) {
+		err := os.Mkdir(name, 0o755)
+		return name, ignoreExist(err)
+	}
+	if _, err := folder(t.path); err != nil {
 		return err
 	}
-	if err := unix.Mount("tree", t.path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+	// short relative names: all options are one page
+	if err := unix.Chdir(t.path); err != nil {
 		return err
 	}
-	var lower []string
+	defer func() { _ = unix.Chdir("/") }()
 	place := func(name string, fd int) error {
-		at := t.path + "/" + name
-		if err := os.Mkdir(at, 0o755); err != nil {
+		at, err := folder(name)
+		if err != nil {
 			return err
 		}
 		return unix.MoveMount(fd, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	for n := range t.image.Layers {
+	lower := make([]string, len(t.image.Layers))
+	for n := range lower {
 		name := strconv.Itoa(n)
-		if err := place(name, layers[n]); err != nil {
+		if err := place(name, t.layers[n]); err != nil {
 			return err
 		}
-		lower = append([]string{name}, lower...)
+		lower[len(lower)-1-n] = name
 	}
 	options := "index=off,lowerdir=" + strings.Join(lower, ":")
-	if len(layers) > len(t.image.Layers) {
-		if err := place("u", layers[len(layers)-1]); err != nil {
+	if len(t.layers) > len(lower) {
+		if err := place("u", t.layers[len(lower)]); err != nil {
+			return err
+		}
+		if err := renew("u"); err != nil {
 			return err
 		}
 		// volatile: else its end writes the whole file system below to the disk
 		options += ",volatile,upperdir=u/upper,workdir=u/work"
-		if err := renew(t.path + "/u"); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{"o", "f"} {
-		if err := os.Mkdir(t.path+"/"+name, 0o755); err != nil {
-			return err
-		}
 	}
 	flags := uintptr(0)
 	if !t.image.Trusted {
@@ -164,30 +164,46 @@ func (t *Tree) mount(layers []int) error {
 	if !t.image.Devices {
 		flags |= unix.MS_NODEV
 	}
-	// short relative names: all options are one page
-	if err := unix.Chdir(t.path); err != nil {
-		return err
+	at, err := folder("o")
+	if err == nil {
+		_, err = folder("f")
 	}
-	defer func() { _ = unix.Chdir("/") }()
-	if err := unix.Mount("overlay", "o", "overlay", flags, options); err != nil {
+	if err == nil {
+		err = unix.Mount("overlay", at, "overlay", flags, options)
+	}
+	if err != nil {
 		return fmt.Errorf("overlay of %d layers: %w", len(lower), err)
+	}
+	t.mounted = true
+	return nil
+}
+
+// NewUpper makes a folder for what a container writes.
+func NewUpper(dir string) error {
+	for _, d := range []struct {
+		path string
+		mode fs.FileMode
+	}{{dir, 0o700}, {dir + "/upper", 0o755}, {dir + "/work", 0o700}} {
+		err := os.Mkdir(d.path, d.mode)
+		if err == nil {
+			err = os.Chmod(d.path, d.mode) // whatever the umask
+		}
+		if ignoreExist(err) != nil {
+			return fmt.Errorf("rootfs: %w", err)
+		}
 	}
 	return nil
 }
 
-// renew makes the folders of what is written. The one that overlay works in is
-// always new: it refuses one whose last mount was volatile.
+// renew makes such a folder ready to be mounted again: overlay refuses to work in
+// a folder whose last mount was volatile.
 func renew(dir string) error {
-	if err := os.Mkdir(dir+"/upper", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	err := os.Mkdir(dir+"/work", 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		if err = os.RemoveAll(dir + "/work"); err == nil {
-			err = os.Mkdir(dir+"/work", 0o700)
+	for _, name := range []string{"/upper", "/work"} {
+		if err := ignoreExist(os.Mkdir(dir+name, 0o755)); err != nil {
+			return err
 		}
 	}
-	return err
+	return os.RemoveAll(dir + "/work/work")
 }
 
 // Piece is something to mount into a tree: a mount that is in no namespace.
@@ -215,6 +231,11 @@ func (t *Tree) Assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 }
 
 func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, later []Piece, err error) {
+	if !t.mounted {
+		if err := t.mount(); err != nil {
+			return -1, nil, err
+		}
+	}
 	t.release()
 	at := t.path + "/f"
 	copied, err := unix.OpenTree(unix.AT_FDCWD, t.path+"/o", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
@@ -356,10 +377,22 @@ func (t *Tree) release() {
 
 // Close unmounts all.
 func (t *Tree) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closeLayers()
 	t.roots.room.Do(func() {
-		_ = unix.Unmount(t.path, unix.MNT_DETACH)
-		_ = unix.Rmdir(t.path)
+		t.release()
+		names := []string{"o", "u"}
+		for n := range t.image.Layers {
+			names = append(names, strconv.Itoa(n))
+		}
+		for _, name := range names { // some may not be mounted
+			_ = unix.Unmount(t.path+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
 	})
+	t.roots.mu.Lock()
+	defer t.roots.mu.Unlock()
+	t.roots.places = append(t.roots.places, t.path)
 }
 
 // makeSkeleton makes the lowest layer of all images. What an image has of it

@@ -5,9 +5,9 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -64,13 +64,58 @@ func (s *supervisor) makeTree(c *container, written bool) (err error) {
 	i := rootfs.Image{Layers: c.image.layers, Userns: c.slot.User, Base: c.slot.Base, Trusted: c.spec.Security.AllowNewPrivileges}
 	if written {
 		i.Upper = s.upper(c.id)
-		if err := os.Mkdir(i.Upper, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("supervisor: %w", err)
+		if err := s.makeUpper(i.Upper); err != nil {
+			return err
 		}
 	}
 	c.written = written
 	c.tree, err = s.roots.Image(i)
 	return err
+}
+
+// spares are folders for what containers write that were made ahead: ext4 takes
+// its time to find a place for a new folder.
+type spares struct {
+	mu    sync.Mutex
+	next  int
+	ready []string
+}
+
+const maxSpares = 4
+
+// makeUpper makes a folder for what a container writes, unless it is there.
+func (s *supervisor) makeUpper(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	var spare string
+	s.spares.mu.Lock()
+	if n := len(s.spares.ready); n > 0 {
+		spare, s.spares.ready = s.spares.ready[n-1], s.spares.ready[:n-1]
+	}
+	s.spares.mu.Unlock()
+	s.janitor.Go(s.makeSpare)
+	if spare != "" && os.Rename(spare, path) == nil {
+		return nil
+	}
+	return rootfs.NewUpper(path)
+}
+
+func (s *supervisor) makeSpare() {
+	s.spares.mu.Lock()
+	if len(s.spares.ready) >= maxSpares {
+		s.spares.mu.Unlock()
+		return
+	}
+	s.spares.next++
+	path := filepath.Join(s.uppers(), fmt.Sprintf(".spare%d", s.spares.next)) // no container has such an id
+	s.spares.mu.Unlock()
+	if err := rootfs.NewUpper(path); err != nil {
+		return // who needs one sees the error
+	}
+	s.spares.mu.Lock()
+	defer s.spares.mu.Unlock()
+	s.spares.ready = append(s.spares.ready, path)
 }
 
 // assemble mounts what belongs to a container on the root of its image.

@@ -68,6 +68,7 @@ type supervisor struct {
 	tree    *cgroup.Tree
 	pool    *network.Pool
 	roots   *rootfs.Roots
+	spares  spares
 	spawner *rootfs.Room
 	walls   walls
 	pump    *pump
