@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -85,50 +84,60 @@ func (d *Driver) Logs(ctx context.Context, id engine.ID, q engine.LogQuery, fn f
 	}
 }
 
-// listen gets a socket from inside a container.
-func (d *Driver) listen(ctx context.Context, id engine.ID, network, address string) (*os.File, error) {
-	_, fds, err := d.call(ctx, &protocol.Request{Op: protocol.OpListen, ID: id, Network: network, Address: address})
+// ListenAll opens sockets inside.
+func (d *Driver) ListenAll(ctx context.Context, id engine.ID, sockets ...engine.Socket) ([]engine.Listening, error) {
+	_, fds, err := d.call(ctx, &protocol.Request{Op: protocol.OpListen, ID: id, Sockets: sockets})
 	if err != nil {
 		return nil, err
 	}
-	if len(fds) != 1 {
-		return nil, fmt.Errorf("engine: listen: %d descriptors", len(fds))
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "socket in "+string(id))
 	}
-	return os.NewFile(uintptr(fds[0]), network+" "+address), nil
+	defer closeFiles(files)
+	if len(fds) != len(sockets) {
+		return nil, fmt.Errorf("engine: listen: %d descriptors for %d sockets", len(fds), len(sockets))
+	}
+	out := make([]engine.Listening, len(sockets))
+	for i, f := range files {
+		if sockets[i].Packets() {
+			out[i].Packets, err = net.FilePacketConn(f)
+		} else {
+			out[i].Listener, err = net.FileListener(f)
+		}
+		if err != nil {
+			for _, l := range out[:i] {
+				_ = l.Close()
+			}
+			return nil, fmt.Errorf("engine: listen: %w", err)
+		}
+	}
+	d.keep(id, out)
+	return out, nil
 }
 
-func (d *Driver) keep(id engine.ID, l io.Closer) {
+func (d *Driver) keep(id engine.ID, opened []engine.Listening) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.listeners[id] = append(d.listeners[id], l)
+	for _, l := range opened {
+		d.listeners[id] = append(d.listeners[id], l)
+	}
 }
 
 // Listen opens a listener inside.
 func (d *Driver) Listen(ctx context.Context, id engine.ID, network, address string) (net.Listener, error) {
-	f, err := d.listen(ctx, id, network, address)
+	l, err := d.ListenAll(ctx, id, engine.Socket{Network: network, Address: address})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("engine: listen: %w", err)
-	}
-	d.keep(id, l)
-	return l, nil
+	return l[0].Listener, nil
 }
 
 // ListenPacket opens a packet socket inside.
 func (d *Driver) ListenPacket(ctx context.Context, id engine.ID, network, address string) (net.PacketConn, error) {
-	f, err := d.listen(ctx, id, network, address)
+	l, err := d.ListenAll(ctx, id, engine.Socket{Network: network, Address: address})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	l, err := net.FilePacketConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("engine: listen: %w", err)
-	}
-	d.keep(id, l)
-	return l, nil
+	return l[0].Packets, nil
 }

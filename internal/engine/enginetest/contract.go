@@ -368,9 +368,19 @@ func (s *suite) listen() {
 	if out := s.output(id, engine.Stdout); exit.Code != 0 || out != "welcome\n" {
 		s.Errorf("exit %+v, output %q, %q", exit, out, s.output(id, engine.Stderr))
 	}
-	p, err := s.e.ListenPacket(s.ctx, s.create(scriptTrue), "udp", "127.0.0.1:53")
+	other := s.create(scriptTrue)
+	p, err := s.e.ListenPacket(s.ctx, other, "udp", "127.0.0.1:53")
 	s.must(err)
 	s.must(p.Close())
+	all, err := s.e.ListenAll(s.ctx, other, engine.Socket{Network: "udp4", Address: "169.254.169.253:53"},
+		engine.Socket{Network: "tcp4", Address: "127.0.0.1:9002"})
+	s.must(err)
+	if len(all) != 2 || all[0].Packets == nil || all[1].Listener == nil {
+		s.Fatalf("listening %+v", all)
+	}
+	for _, l := range all {
+		s.must(l.Close())
+	}
 }
 
 func (s *suite) exec() {

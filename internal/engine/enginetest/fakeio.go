@@ -141,6 +141,26 @@ func (f *Fake) ListenPacket(_ context.Context, id engine.ID, network, address st
 	return l, err
 }
 
+// ListenAll opens sockets that the container's Process.Dial reaches.
+func (f *Fake) ListenAll(ctx context.Context, id engine.ID, sockets ...engine.Socket) (out []engine.Listening, err error) {
+	for _, at := range sockets {
+		var l engine.Listening
+		if at.Packets() {
+			l.Packets, err = f.ListenPacket(ctx, id, at.Network, at.Address)
+		} else {
+			l.Listener, err = f.Listen(ctx, id, at.Network, at.Address)
+		}
+		if err != nil {
+			for _, o := range out {
+				_ = o.Close()
+			}
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
 func (c *container) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	<-c.thaw()
 	c.fake.mu.Lock()

@@ -194,9 +194,6 @@ func measured(env map[string]string) string {
 	return b
 }
 
-// managed tells whether a runtime brings its own interpreter.
-func (c *config) managed() bool { return !strings.HasPrefix(c.Runtime, "provided") }
-
 func defaults() config {
 	return config{
 		Timeout: defaultTimeout, Memory: defaultMemory, Storage: defaultStorage, Architecture: "x86_64", Tracing: "PassThrough",

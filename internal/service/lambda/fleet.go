@@ -230,7 +230,7 @@ func (s *Service) startFresh(ctx context.Context, t *target, i *interpreter, str
 		spec.Command = append([]string{w}, spec.Command...)
 	}
 	spec.Labels["function"] = t.ref.functionARN()
-	sb, err := s.create(ctx, spec, c.managed())
+	sb, err := s.create(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func (s *Service) startAhead(ctx context.Context, k aheadKey) error {
 		"LD_LIBRARY_PATH": "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"}
 	spec.Env = environ(env)
 	spec.Dir = "/"
-	sb, err := s.create(ctx, spec, true)
+	sb, err := s.create(ctx, spec)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,11 @@ func (s *Service) runStates(ctx context.Context) (string, error) {
 	var faults []error
 	for _, v := range due {
 		_, _, err := s.codeMounts(ctx, v)
+		if err == nil {
+			// The first invocation need not wait for a session of the role. Without
+			// one it tells why.
+			_, _ = s.roleKey(ctx, v.ref(), v.Config.Role)
+		}
 		faults = append(faults, s.settleState(ctx, v, err))
 	}
 	return fmt.Sprintf("%d versions settled", len(due)), errors.Join(append(faults, err)...)

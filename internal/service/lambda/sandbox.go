@@ -174,20 +174,14 @@ func environ(env map[string]string) []string {
 }
 
 // create makes a sandbox and what it finds on its network, and starts its program.
-func (s *Service) create(ctx context.Context, spec engine.Spec, managed bool) (*sandbox, error) {
+func (s *Service) create(ctx context.Context, spec engine.Spec) (*sandbox, error) {
 	id, err := s.Engine.Create(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("lambda: create sandbox: %w", err)
 	}
 	sb := &sandbox{id: id, account: spec.Account, api: runtime.NewEndpoint(s.Clock.Now), exited: make(chan struct{}),
 		settled: closedChan(), started: s.Clock.Now()}
-	steps := []func(context.Context, *sandbox) error{s.connect, s.surround, s.start}
-	if managed {
-		// An interpreter takes longer to come to the function's code than the second
-		// half of the network takes.
-		steps[1], steps[2] = steps[2], steps[1]
-	}
-	for _, step := range steps {
+	for _, step := range []func(context.Context, *sandbox) error{s.surround, s.start} {
 		if err := step(ctx, sb); err != nil {
 			_ = s.Engine.Remove(ctx, id)
 			return nil, fmt.Errorf("lambda: start sandbox: %w", err)
@@ -204,42 +198,34 @@ func (s *Service) start(ctx context.Context, sb *sandbox) error {
 	return nil
 }
 
-// connect opens the Runtime API inside.
-func (s *Service) connect(ctx context.Context, sb *sandbox) error {
-	l, err := s.Engine.Listen(ctx, sb.id, "tcp4", runtimeAPI)
+// surround opens what a function finds on its network: the Runtime API, Skerry
+// under its own name and under AWS's, and the resolver that knows these.
+func (s *Service) surround(ctx context.Context, sb *sandbox) error {
+	places := []engine.Socket{{Network: "tcp4", Address: runtimeAPI}, {Network: "udp4", Address: resolverAddress + ":53"}}
+	if s.Serve != nil {
+		places = append(places, engine.Socket{Network: "tcp4", Address: resolverAddress + ":443"},
+			engine.Socket{Network: "tcp4", Address: s.insideAddress()})
+	}
+	opened, err := s.Engine.ListenAll(ctx, sb.id, places...)
 	if err != nil {
 		return err
 	}
 	s.children.Start("api/"+string(sb.id), func(ctx context.Context) error {
-		defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-		s.api.Serve(l, sb.api)
+		defer context.AfterFunc(ctx, func() { _ = opened[0].Close() })()
+		s.api.Serve(opened[0].Listener, sb.api)
 		return nil
 	})
-	return nil
-}
-
-// surround opens what else a function finds on its network: Skerry under its own
-// name and under AWS's, and the resolver that knows these.
-func (s *Service) surround(ctx context.Context, sb *sandbox) error {
-	if s.Serve != nil {
-		from := sync.OnceValue(func() net.Addr { return s.addressOf(ctx, sb) })
-		for _, address := range []string{resolverAddress + ":443", s.insideAddress()} {
-			l, err := s.Engine.Listen(ctx, sb.id, "tcp4", address)
-			if err != nil {
-				return err
-			}
-			s.children.Start("aws/"+string(sb.id)+"/"+address, func(ctx context.Context) error {
-				defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-				_ = s.Serve(walled{l, from}) // it says that the listener is closed
-				return nil
-			})
-		}
+	s.children.Start("dns/"+string(sb.id), func(ctx context.Context) error {
+		return s.resolver.Serve(ctx, opened[1].Packets, s.beside("dns/"+string(sb.id)))
+	})
+	from := sync.OnceValue(func() net.Addr { return s.addressOf(ctx, sb) })
+	for i, l := range opened[2:] {
+		s.children.Start("aws/"+string(sb.id)+"/"+places[2+i].Address, func(ctx context.Context) error {
+			defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+			_ = s.Serve(walled{l.Listener, from}) // it says that the listener is closed
+			return nil
+		})
 	}
-	p, err := s.Engine.ListenPacket(ctx, sb.id, "udp4", resolverAddress+":53")
-	if err != nil {
-		return err
-	}
-	s.children.Start("dns/"+string(sb.id), func(ctx context.Context) error { return s.resolver.Serve(ctx, p, s.beside("dns/"+string(sb.id))) })
 	return nil
 }
 

@@ -32,7 +32,7 @@ const (
 	OpUpdate   = "update"
 	OpFreeze   = "freeze"
 	OpAttach   = "attach"
-	OpListen   = "listen" // the answer comes with a descriptor
+	OpListen   = "listen" // the answer comes with a descriptor for each socket
 	OpExec     = "exec"   // comes with three descriptors, or is answered with the terminal's; the second answer is the exit
 	OpInput    = "input"  // the answer comes with a descriptor
 	OpEndInput = "end input"
@@ -57,8 +57,7 @@ type Request struct {
 	Exec    *engine.ExecSpec `json:",omitempty"`
 	Signal  int              `json:",omitempty"`
 	Frozen  bool             `json:",omitempty"`
-	Network string           `json:",omitempty"`
-	Address string           `json:",omitempty"`
+	Sockets []engine.Socket  `json:",omitempty"`
 	After   engine.Cursor    `json:",omitempty"`
 	Wait    bool             `json:",omitempty"`
 	Size    engine.Size      `json:",omitzero"`
@@ -138,6 +137,9 @@ func (e *Error) Err() error {
 	return &remote{e.Text, kinds[e.Kind]}
 }
 
+// MaxSockets is how many sockets one request can open: what Receive has space for.
+const MaxSockets = 16
+
 // maxMessage is the most that one message may have, in bytes.
 const maxMessage = 16 << 20
 
@@ -177,7 +179,7 @@ func (c *Conn) Receive(msg any) (fds []int, err error) {
 		c.buf = make([]byte, 8<<10)
 	}
 	var head [4]byte
-	var oob [128]byte
+	var oob [16 + 4*MaxSockets]byte
 	for got := 0; got < len(head); {
 		n, oobn, _, _, err := c.ReadMsgUnix(head[got:], oob[:])
 		if oobn > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/network"
+	"skerry/internal/engine/embedded/protocol"
 	"skerry/internal/engine/embedded/rootfs"
 )
 
@@ -70,34 +71,56 @@ func detach(c *container, m engine.Mount) (int, error) {
 	return rootfs.Bind(m.Source, attrs, userns)
 }
 
-// listen opens a socket in a container's network and returns its descriptor.
-func (s *supervisor) listen(c *container, kind, address string) (fd int, err error) {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return -1, fmt.Errorf("engine: %w: %w", engine.ErrInvalid, err)
+// listen opens sockets in a container's network and returns their descriptors.
+func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, err error) {
+	if len(sockets) == 0 || len(sockets) > protocol.MaxSockets {
+		return nil, fmt.Errorf("engine: %w: %d sockets at once", engine.ErrInvalid, len(sockets))
 	}
-	typ := unix.SOCK_STREAM
-	switch kind {
-	case "tcp", "tcp4", "tcp6":
-	case "udp", "udp4", "udp6":
-		typ = unix.SOCK_DGRAM
-	default:
-		return -1, fmt.Errorf("engine: %w: network %q", engine.ErrInvalid, kind)
+	type place struct {
+		typ int
+		at  netip.AddrPort
+	}
+	var places []place
+	for _, l := range sockets {
+		at, err := netip.ParseAddrPort(l.Address)
+		if err != nil {
+			return nil, fmt.Errorf("engine: %w: %w", engine.ErrInvalid, err)
+		}
+		switch l.Network {
+		case "tcp", "tcp4", "tcp6":
+			places = append(places, place{unix.SOCK_STREAM, at})
+		case "udp", "udp4", "udp6":
+			places = append(places, place{unix.SOCK_DGRAM, at})
+		default:
+			return nil, fmt.Errorf("engine: %w: network %q", engine.ErrInvalid, l.Network)
+		}
 	}
 	c.mu.Lock()
 	slot, state := c.slot, c.state
 	c.mu.Unlock()
 	if state == engine.Exited || slot == nil {
-		return -1, fmt.Errorf("engine: listen in %s, which has exited: %w", c.id, engine.ErrState)
+		return nil, fmt.Errorf("engine: listen in %s, which has exited: %w", c.id, engine.ErrState)
 	}
-	open := func() error { fd, err = socket(typ, at); return err }
+	open := func() error {
+		for _, p := range places {
+			fd, err := socket(p.typ, p.at)
+			if err != nil {
+				return fmt.Errorf("engine: listen on %s in %s: %w", p.at, c.id, err)
+			}
+			fds = append(fds, fd)
+		}
+		return nil
+	}
 	if c.host {
-		return fd, open()
+		err = open()
+	} else {
+		err = network.In(slot.Net, open)
 	}
-	if err := network.In(slot.Net, open); err != nil {
-		return -1, fmt.Errorf("engine: listen on %s in %s: %w", address, c.id, err)
+	if err != nil {
+		closeAll(fds...)
+		return nil, err
 	}
-	return fd, nil
+	return fds, nil
 }
 
 func socket(typ int, at netip.AddrPort) (fd int, err error) {

@@ -126,12 +126,12 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c *container, fds []int) error {
 	switch req.Op {
 	case protocol.OpListen:
-		fd, err := s.listen(c, req.Network, req.Address)
+		opened, err := s.listen(c, req.Sockets)
 		if err != nil {
 			return s.fail(conn, err)
 		}
-		defer unix.Close(fd)
-		return conn.Send(protocol.Reply{}, fd)
+		defer closeAll(opened...)
+		return conn.Send(protocol.Reply{}, opened...)
 	case protocol.OpInput:
 		fd, run, err := c.openedInput()
 		if err != nil {
