@@ -40,6 +40,10 @@ var (
 	ErrUnsupported = errors.New("not supported")
 	// ErrInvalid: the specification makes no sense; the text says why.
 	ErrInvalid = errors.New("invalid specification")
+	// ErrPort: Start of a container with a port (Network.Ports) that another
+	// container or a program of the machine has. The text is Docker's: "Bind for
+	// 0.0.0.0:8080 failed: port is already allocated".
+	ErrPort = errors.New("port is already allocated")
 )
 
 // ID names a container: 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-', the first
@@ -150,6 +154,9 @@ type Capabilities struct {
 	Terminals, Init bool
 	// Outside: sandboxes reach the outside world (NetworkNAT).
 	Outside bool
+	// NamedNetworks, Ports, Firewall: NetworkNamed, Network.Ports, and
+	// SetFirewall with Network.Groups.
+	NamedNetworks, Ports, Firewall bool
 	// Images: containers can be made of images.
 	Images bool
 	// Missing lists what is off, why, and the command that mends it.

@@ -15,7 +15,8 @@ const (
 	NetworkNone NetworkMode = "none"
 	// NetworkNAT: a namespace of its own, an address of its own, and the
 	// outside world by address translation. Neither the machine's services
-	// nor other containers can be reached.
+	// nor other containers can be reached, but by ports that are published
+	// on an address of the machine.
 	NetworkNAT NetworkMode = "nat"
 	// NetworkNamed: an address of its own on the network Name, which it shares
 	// with the other containers there, and the outside world by address
@@ -48,14 +49,17 @@ type Network struct {
 	Address netip.Addr
 	// Sandbox names what containers share who have one network namespace, one
 	// address and one range of user ids: a task. The first container with the
-	// name makes it of its Network, whose other fields the later ones repeat;
-	// it is gone with the last. Empty is the container's own ID, so the ID of
-	// a container names its sandbox. Not in NetworkHost.
+	// name makes it of its Mode, Name, Address and Groups; the later ones are of
+	// the same account and repeat those, or have the empty Mode (ErrInvalid); it
+	// is gone with the last. Empty is the container's own ID, and the ID of a
+	// container names the sandbox that it is in. Not in NetworkHost.
 	Sandbox string
 	// Groups are the security groups that the address is in (SetFirewall).
 	// Without any, everybody on the network may connect. NetworkNamed only.
 	Groups []string
-	// Ports are published on the machine. NetworkNAT and NetworkNamed only.
+	// Ports are published on the machine while the container runs; Start fails
+	// with ErrPort if one is taken. Each container of a sandbox has its own.
+	// NetworkNAT and NetworkNamed only, and not of an Internal network.
 	Ports []Port
 
 	// Hosts are further lines of /etc/hosts, of an image's root.
@@ -71,7 +75,7 @@ type Port struct {
 	Protocol  string     // "tcp" or "udp"; empty is tcp
 	Container uint16     // in the container
 	Host      uint16     // on the machine; zero: a free one from 32768 to 60999 is chosen
-	Address   netip.Addr // of the machine; not valid: all of them
+	Address   netip.Addr // of the machine, IPv4; not valid, or 0.0.0.0: all of them
 }
 
 // Host is a line of /etc/hosts.
@@ -130,12 +134,16 @@ func (n *Network) Validate() error {
 	if n.Sandbox != "" && (!ID(n.Sandbox).Valid() || n.Mode == NetworkHost) {
 		return bad("sandbox %q in network %q", n.Sandbox, n.Mode)
 	}
-	if len(n.Ports) > 0 && n.Mode != NetworkNAT && n.Mode != NetworkNamed {
+	shares := n.Mode == "" && n.Sandbox != "" // what the sandbox's mode is, its maker has said
+	if len(n.Ports) > 0 && (n.Mode != NetworkNAT && n.Mode != NetworkNamed && !shares || n.Internal) {
 		return bad("published ports in network %q", n.Mode)
 	}
 	for _, p := range n.Ports {
 		if p.Container == 0 || p.Protocol != "" && p.Protocol != "tcp" && p.Protocol != "udp" {
 			return bad("port %d/%s", p.Container, p.Protocol)
+		}
+		if p.Address.IsValid() && !p.Address.Is4() {
+			return bad("port %d on %s: only IPv4 is published", p.Container, p.Address)
 		}
 	}
 	return nil

@@ -18,18 +18,21 @@ type Mode string
 
 // The modes.
 const (
-	None Mode = "none" // loopback only
-	NAT  Mode = "nat"  // an address and the outside
+	None  Mode = "none"  // loopback only
+	NAT   Mode = "nat"   // an address and the outside
+	Named Mode = "named" // an address on a network with others, see Pool.Join
 )
 
-// Slot is the namespaces of one container.
+// Slot is the namespaces of one sandbox.
 type Slot struct {
 	User, Net int        // descriptors of the namespaces
 	Base      uint32     // the machine's user id that is the container's 0
-	Address   netip.Addr // in mode NAT
+	Address   netip.Addr // in the modes NAT and Named
 	mode      Mode
 	number    int
 	account   string
+	router    *Router // that it hangs on
+	network   string  // in mode Named
 }
 
 // Pool keeps slots: new ones made ahead, and used ones for their account.
@@ -38,7 +41,9 @@ type Pool struct {
 	local []netip.Addr
 
 	routing sync.Mutex // before mu
-	router  *Router    // made at the first need
+	machine *machine   // made at the first need, as are the routers
+	router  *Router    // of mode NAT
+	named   map[string]*Router
 
 	mu     sync.Mutex
 	next   int   // the lowest number never used
@@ -72,10 +77,10 @@ const (
 // NewPool returns a pool for the engine of that name. Every namespace has the
 // local addresses on its loopback.
 func NewPool(name string, local []netip.Addr) *Pool {
-	return &Pool{name: name, local: local, fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
+	return &Pool{name: name, local: local, named: map[string]*Router{}, fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
 }
 
-// Take returns a slot for a container of that account.
+// Take returns a slot of mode None or NAT for that account.
 func (p *Pool) Take(account string, mode Mode) (*Slot, error) {
 	p.mu.Lock()
 	if p.closed {
@@ -193,6 +198,7 @@ func (p *Pool) fill(s *Slot) error {
 	if err != nil {
 		return err
 	}
+	s.router = r
 	s.Address = netip.AddrFrom4([4]byte{10, 254, byte((s.number + 1) >> 8), byte(s.number + 1)})
 	return r.attach(s.number, s.Net, h, s.Address)
 }
@@ -204,9 +210,12 @@ func (p *Pool) fill(s *Slot) error {
 // account's own, a new connection takes an old one's place, and to look for it
 // the kernel goes through the machine's whole table, 10 ms each time.
 func (p *Pool) Give(s *Slot, clean bool) {
+	if s.mode == Named {
+		p.leave(s)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !clean || p.closed {
+	if !clean || p.closed || s.mode == Named {
 		p.end(s)
 		return
 	}
@@ -240,18 +249,29 @@ func (p *Pool) forget(s *Slot) {
 	}
 }
 
-// Router returns the router, which it makes at the first call that succeeds.
+// Router returns the router of mode NAT, which it makes at the first call that
+// succeeds.
 func (p *Pool) Router() (*Router, error) {
 	p.routing.Lock()
 	defer p.routing.Unlock()
 	if p.router == nil {
-		r, err := NewRouter(p.name)
+		m, err := p.outside()
 		if err != nil {
 			return nil, err
 		}
-		p.router = r
+		if p.router, err = newRouter(m, true, false); err != nil {
+			return nil, err
+		}
 	}
 	return p.router, nil
+}
+
+// outside returns what the engine has on the machine; p.routing is held.
+func (p *Pool) outside() (m *machine, err error) {
+	if p.machine == nil {
+		p.machine, err = newMachine(p.name)
+	}
+	return p.machine, err
 }
 
 // Close gives all up. Slots still taken are closed by the end of the process.
@@ -273,8 +293,14 @@ func (p *Pool) Close() error {
 	p.fresh, p.used, p.idle = map[Mode][]*Slot{}, map[key][]*Slot{}, nil
 	p.routing.Lock()
 	defer p.routing.Unlock()
-	if p.router == nil {
-		return nil
+	for _, r := range p.named {
+		r.close()
 	}
-	return p.router.Close()
+	if p.router != nil {
+		p.router.close()
+	}
+	if p.machine != nil {
+		p.machine.close()
+	}
+	return nil
 }

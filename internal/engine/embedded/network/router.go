@@ -3,16 +3,15 @@
 package network
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -22,49 +21,41 @@ import (
 // gateway is the router as every sandbox knows it.
 var gateway = netip.AddrFrom4([4]byte{169, 254, 1, 1})
 
-// Router is the namespace between the sandboxes and the machine.
+// Router is the namespace between sandboxes and the machine: one for all of mode
+// NAT, whom it keeps apart, and one for each named network.
 type Router struct {
-	name   string // of the interface on the machine and of the nftables table
 	fd     int
 	handle *netlink.Handle
-	mtu    int // of the machine's way to the outside
+	mtu    int          // of the machine's way to the outside
+	pair   netip.Prefix // of the uplink: the machine's address, then the router's; not valid without
+	nft    rules
+	nat    *nftables.Table
+	ports  *nftables.Set // where published ports lead to
+
+	mu      sync.Mutex
+	members map[netip.Addr]bool // of a named network
+	taken   map[endpoint]bool   // ports of the uplink's address
 }
 
-// LinkName is the name that an engine's interface on the machine has, and its
-// nftables table.
-func LinkName(engine string) string { return fmt.Sprintf("sk%08x", hash(engine)) }
-
-func hash(name string) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	return h.Sum32()
-}
-
-// NewRouter makes the router of an engine of that name, and takes away what an
-// earlier one has left behind.
-func NewRouter(name string) (*Router, error) {
-	r := &Router{name: LinkName(name), fd: -1}
-	r.sweep()
-	if err := r.open(hash(name)); err != nil {
-		_ = r.Close()
-		return nil, err
+// newRouter makes a router. One without an uplink leads nowhere; an open one lets
+// its sandboxes reach each other.
+func newRouter(m *machine, uplink, open bool) (*Router, error) {
+	r := &Router{fd: -1, mtu: outsideMTU(), members: map[netip.Addr]bool{}, taken: map[endpoint]bool{}}
+	r.nat = &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skerry"}
+	r.ports = toPort(r.nat, "ports", 1, false)
+	if err := r.open(m, uplink, open); err != nil {
+		r.close()
+		return nil, fmt.Errorf("network: router: %w", err)
 	}
 	return r, nil
 }
 
-func (r *Router) open(seed uint32) (err error) {
+func (r *Router) open(m *machine, uplink, open bool) (err error) {
 	if r.fd, err = newNet(); err != nil {
 		return err
 	}
 	if r.handle, err = netlink.NewHandleAt(netns.NsHandle(r.fd), unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("network: router: %w", err)
-	}
-	pair, err := r.uplink(seed)
-	if err != nil {
-		return fmt.Errorf("network: uplink: %w", err)
-	}
-	if err := r.rules(pair); err != nil {
-		return fmt.Errorf("network: nftables: %w", err)
+		return err
 	}
 	if err := In(r.fd, func() error {
 		return errors.Join(
@@ -75,13 +66,35 @@ func (r *Router) open(seed uint32) (err error) {
 			noIPv6("all"), noIPv6("default"),
 		)
 	}); err != nil {
-		return fmt.Errorf("network: router: %w", err)
+		return err
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return fmt.Errorf("network: let this machine forward: %w", err)
+	r.nft.netns = r.fd
+	if err := r.nft.change(func(c *nftables.Conn) error { return r.walls(c, open) }); err != nil {
+		return err
+	}
+	if _, err := address(r.handle, "lo", netip.PrefixFrom(gateway, 32)); err != nil {
+		return err
+	}
+	if !uplink {
+		return nil
+	}
+	if r.pair, err = m.link(r); err != nil {
+		return fmt.Errorf("uplink: %w", err)
 	}
 	return nil
 }
+
+// linked sets the router's end of the uplink up.
+func (r *Router) linked(pair netip.Prefix) error {
+	up, err := address(r.handle, "up", netip.PrefixFrom(pair.Addr().Next(), 31))
+	if err != nil {
+		return err
+	}
+	return r.handle.RouteAdd(&netlink.Route{LinkIndex: up, Gw: pair.Addr().AsSlice()})
+}
+
+// uplink is the router's address towards the machine.
+func (r *Router) uplink() netip.Addr { return r.pair.Addr().Next() }
 
 // noIPv6 keeps the router's rules, which are of IPv4, whole.
 func noIPv6(conf string) error {
@@ -90,65 +103,6 @@ func noIPv6(conf string) error {
 		return nil
 	}
 	return err
-}
-
-// outsideMTU is the packet size of the machine's default route.
-func outsideMTU() int {
-	routes, err := netlink.RouteGet(net.IPv4(192, 0, 2, 1))
-	if err == nil && len(routes) > 0 {
-		if link, err := netlink.LinkByIndex(routes[0].LinkIndex); err == nil && link.Attrs().MTU >= 576 {
-			return min(link.Attrs().MTU, 9000)
-		}
-	}
-	return 1500
-}
-
-// uplink joins router and machine by a veth with a pair of link-local
-// addresses that the machine does not use yet; the machine has the even one.
-func (r *Router) uplink(seed uint32) (netip.Prefix, error) {
-	var none netip.Prefix
-	used, err := netlink.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return none, err
-	}
-	pair := none
-	for i := range uint32(1 << 15) {
-		n := (seed + i) % (1 << 15) * 2
-		if n>>8 < 2 || n>>8 >= 160 && n>>8 < 180 || n>>8 > 253 {
-			continue // the first and last are reserved, 169.254.169.254 and its like are well known
-		}
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{169, 254, byte(n >> 8), byte(n)}), 31)
-		free := true
-		for _, a := range used {
-			ip, _ := netip.AddrFromSlice(a.IP.To4())
-			free = free && !p.Contains(ip)
-		}
-		if free {
-			pair = p
-			break
-		}
-	}
-	r.mtu = outsideMTU()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: r.name, MTU: r.mtu}, PeerName: "up", PeerNamespace: netlink.NsFd(r.fd)}
-	if err := netlink.LinkAdd(veth); err != nil {
-		return none, err
-	}
-	machine, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return none, err
-	}
-	defer machine.Close()
-	if _, err := address(machine, r.name, pair); err != nil {
-		return none, err
-	}
-	up, err := address(r.handle, "up", netip.PrefixFrom(pair.Addr().Next(), 31))
-	if err != nil {
-		return none, err
-	}
-	if _, err := address(r.handle, "lo", netip.PrefixFrom(gateway, 32)); err != nil {
-		return none, err
-	}
-	return pair, r.handle.RouteAdd(&netlink.Route{LinkIndex: up, Gw: pair.Addr().AsSlice()})
 }
 
 // address gives a link an address and sets it up.
@@ -169,6 +123,25 @@ func address(h *netlink.Handle, name string, addrs ...netip.Prefix) (index int, 
 	return link.Attrs().Index, nil
 }
 
+// settle waits until a link sends, which it does a moment after its other end is
+// up; what it is given before is lost, and asked for again a second later. To ask
+// for the link is to bring the moment about (since Linux 6.8).
+func settle(h *netlink.Handle, index int) error {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(100 * time.Microsecond) {
+		l, err := h.LinkByIndex(index)
+		if err != nil {
+			return fmt.Errorf("find a link: %w", err)
+		}
+		if l.Attrs().OperState == netlink.OperUp || time.Now().After(deadline) {
+			return nil // the worst is that second
+		}
+	}
+}
+
+func single(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)}
+}
+
 // attach gives a sandbox's namespace an eth0 with an address, routed.
 func (r *Router) attach(n, netfd int, h *netlink.Handle, addr netip.Addr) error {
 	name := fmt.Sprintf("s%d", n)
@@ -184,118 +157,64 @@ func (r *Router) attach(n, netfd int, h *netlink.Handle, addr netip.Addr) error 
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	one := func(a netip.Addr) *net.IPNet { return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)} }
 	err = errors.Join(
-		r.handle.RouteAdd(&netlink.Route{LinkIndex: side, Dst: one(addr), Scope: netlink.SCOPE_LINK}),
-		h.RouteAdd(&netlink.Route{LinkIndex: eth, Dst: one(gateway), Scope: netlink.SCOPE_LINK}),
+		r.handle.RouteAdd(&netlink.Route{LinkIndex: side, Dst: single(addr), Scope: netlink.SCOPE_LINK}),
+		h.RouteAdd(&netlink.Route{LinkIndex: eth, Dst: single(gateway), Scope: netlink.SCOPE_LINK}),
 		h.RouteAdd(&netlink.Route{LinkIndex: eth, Gw: gateway.AsSlice(), Src: addr.AsSlice()}),
 	)
 	if err != nil {
 		return fmt.Errorf("network: routes: %w", err)
 	}
+	if err := settle(h, eth); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
 	return nil
 }
 
-// rules are the walls: on the machine and in the router.
-func (r *Router) rules(pair netip.Prefix) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
+// detach takes an address off, whose link goes with its sandbox.
+func (r *Router) detach(addr netip.Addr) error {
+	if err := r.handle.RouteDel(&netlink.Route{Dst: single(addr), Scope: netlink.SCOPE_LINK}); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("network: take %s off: %w", addr, err)
 	}
-	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: r.name})
-	hook := func(name string, kind nftables.ChainType, at *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
-		return c.AddChain(&nftables.Chain{Name: name, Table: t, Type: kind, Hooknum: at, Priority: prio})
-	}
-	early := nftables.ChainPriorityRef(-10)
-	input := hook("input", nftables.ChainTypeFilter, nftables.ChainHookInput, early)
-	c.AddRule(rule(t, input, from(r.name), verdict(expr.VerdictDrop)))
-	forward := hook("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, early)
-	// the machine's own metadata service and the rest of the link-local world
-	c.AddRule(rule(t, forward, from(r.name), destination(netip.MustParsePrefix("169.254.0.0/16")), verdict(expr.VerdictDrop)))
-	nat := hook("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-	c.AddRule(rule(t, nat, source(pair), []expr.Any{&expr.Masq{}}))
-	if err := c.Flush(); err != nil {
-		return err
-	}
+	return nil
+}
 
-	if c, err = nftables.New(nftables.WithNetNSFd(r.fd)); err != nil {
+// walls are the rules in the router.
+func (r *Router) walls(c *nftables.Conn, open bool) error {
+	t := c.AddTable(r.nat)
+	if err := c.AddSet(r.ports, nil); err != nil {
 		return err
 	}
-	t = c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skerry"})
 	drop := nftables.ChainPolicyDrop
 	closed := func(name string, at *nftables.ChainHook) *nftables.Chain {
 		return c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: at,
 			Priority: nftables.ChainPriorityFilter, Policy: &drop})
 	}
 	closed("input", nftables.ChainHookInput)
-	forward = closed("forward", nftables.ChainHookForward)
-	c.AddRule(rule(t, forward, from("up"), established(), verdict(expr.VerdictAccept)))
-	c.AddRule(rule(t, forward, to("up"), verdict(expr.VerdictAccept)))
-	nat = hook("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-	c.AddRule(rule(t, nat, to("up"), []expr.Any{&expr.Masq{}}))
-	return c.Flush()
-}
-
-func rule(t *nftables.Table, c *nftables.Chain, parts ...[]expr.Any) *nftables.Rule {
-	r := &nftables.Rule{Table: t, Chain: c}
-	for _, p := range parts {
-		r.Exprs = append(r.Exprs, p...)
+	forward := closed("forward", nftables.ChainHookForward)
+	accept := verdict(expr.VerdictAccept)
+	c.AddRule(rule(t, forward, established(), accept))
+	c.AddRule(rule(t, forward, to("up"), accept))
+	c.AddRule(rule(t, forward, from("up"), published(), accept))
+	if open {
+		c.AddRule(rule(t, forward, notFrom("up"), accept))
 	}
-	return r
-}
-
-func iface(key expr.MetaKey, name string) []expr.Any {
-	b := make([]byte, unix.IFNAMSIZ)
-	copy(b, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: b}}
-}
-
-func from(name string) []expr.Any { return iface(expr.MetaKeyIIFNAME, name) }
-func to(name string) []expr.Any   { return iface(expr.MetaKeyOIFNAME, name) }
-
-func verdict(k expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: k}} }
-
-// within compares an address of the IPv4 header with a prefix.
-func within(offset uint32, p netip.Prefix) []expr.Any {
-	mask := binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(32-p.Bits()))
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
+	nat := func(name string, at *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
+		return c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeNAT, Hooknum: at, Priority: prio})
 	}
+	c.AddRule(rule(t, nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest), from("up"), translate(r.ports, false)))
+	c.AddRule(rule(t, nat("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource), to("up"), masquerade()))
+	return nil
 }
 
-func source(p netip.Prefix) []expr.Any      { return within(12, p) }
-func destination(p netip.Prefix) []expr.Any { return within(16, p) }
-
-func established() []expr.Any {
-	return []expr.Any{
-		&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Xor: make([]byte, 4),
-			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-	}
-}
-
-// sweep removes the machine's end and its rules.
-func (r *Router) sweep() {
-	if link, err := netlink.LinkByName(r.name); err == nil {
-		_ = netlink.LinkDel(link)
-	}
-	if c, err := nftables.New(); err == nil {
-		c.DelTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: r.name})
-		_ = c.Flush() // there is none as a rule
-	}
-}
-
-// Close takes the router away with all that hangs on it.
-func (r *Router) Close() error {
+// close takes the router away with all that hangs on it, its end on the machine
+// included.
+func (r *Router) close() {
+	r.nft.close()
 	if r.handle != nil {
 		r.handle.Close()
 	}
 	if r.fd >= 0 {
 		unix.Close(r.fd)
 	}
-	r.sweep()
-	return nil
 }

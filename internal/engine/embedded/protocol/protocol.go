@@ -95,7 +95,7 @@ type Error struct {
 
 var kinds = map[string]error{
 	"not found": engine.ErrNotFound, "exists": engine.ErrExists, "state": engine.ErrState,
-	"unsupported": engine.ErrUnsupported, "invalid": engine.ErrInvalid,
+	"unsupported": engine.ErrUnsupported, "invalid": engine.ErrInvalid, "port": engine.ErrPort,
 }
 
 // FromError makes an error ready for the wire.

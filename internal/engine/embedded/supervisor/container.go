@@ -37,23 +37,25 @@ type container struct {
 	image   image
 	host    bool // the machine's network
 	clean   bool // nothing in its network can have been changed
-	slot    *network.Slot
+	box     *sandbox
+	slot    *network.Slot // the sandbox's
 	group   *cgroup.Group
 	log     *log
 	exited  chan struct{} // closed when it has
 
-	mu      sync.Mutex
-	state   engine.State
-	ready   *prepared // until the start
-	stdio   stdio
-	tree    *rootfs.Tree // of an image
-	written bool         // the tree can be written
-	limits  engine.Limits
-	pid     int
-	pidfd   int
-	started time.Time
-	exit    *engine.Exit
-	cursors [2]engine.Cursor // of the events started and exited
+	mu        sync.Mutex
+	state     engine.State
+	ready     *prepared // until the start
+	stdio     stdio
+	tree      *rootfs.Tree // of an image
+	written   bool         // the tree can be written
+	limits    engine.Limits
+	pid       int
+	pidfd     int
+	started   time.Time
+	exit      *engine.Exit
+	cursors   [2]engine.Cursor   // of the events started and exited
+	published *network.Published // while it runs
 }
 
 // prepared is what a start needs, made by create.
@@ -102,6 +104,9 @@ func (c *container) statusLocked() engine.Status {
 	if c.slot != nil {
 		s.Address = c.slot.Address
 	}
+	if c.published != nil {
+		s.Ports = c.published.Ports
+	}
 	return s
 }
 
@@ -117,7 +122,7 @@ func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	}
 	c := &container{
 		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
-		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User, host: spec.Network.Mode == engine.NetworkHost,
+		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
 		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, exited: make(chan struct{}),
 		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin,
 		ready: &prepared{hostname: spec.Hostname, root: -1}, stdio: noStdio,
@@ -198,11 +203,7 @@ func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
 	if p.folder, err = c.group.Folder(); err != nil {
 		return err
 	}
-	mode := network.None
-	if spec.Network.Mode == engine.NetworkNAT {
-		mode = network.NAT
-	}
-	if c.slot, err = s.pool.Take(c.account, mode); err != nil {
+	if err := s.join(c, spec.Network); err != nil {
 		return err
 	}
 	if err := s.makeRoot(c); err != nil {
@@ -295,8 +296,8 @@ func (s *supervisor) remove(c *container) {
 	s.kill(c)
 	c.mu.Lock()
 	cursors := c.cursors
-	slot := c.slot
-	c.slot = nil
+	box := c.box
+	c.box, c.slot = nil, nil
 	c.mu.Unlock()
 	s.mu.Lock()
 	known := s.containers[c.id] == c
@@ -306,11 +307,9 @@ func (s *supervisor) remove(c *container) {
 	if !known {
 		return // another remove was faster
 	}
-	s.janitor.Go(func() {
-		if slot != nil {
-			s.pool.Give(slot, c.clean)
-		}
-	})
+	if box != nil {
+		s.leave(c.id, box, !c.clean)
+	}
 	s.dropTree(c)
 	for _, dir := range []string{filepath.Join(s.runs(), string(c.id)), c.log.dir} {
 		if err := os.RemoveAll(dir); err != nil {
@@ -330,6 +329,7 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 		c.ready.close()
 		c.ready = nil
 	}
+	s.unpublish(c)
 	c.log.drain()
 	s.pump.remove(c.log)
 	c.log.close()

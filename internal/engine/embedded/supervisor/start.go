@@ -33,6 +33,9 @@ func (s *supervisor) start(c *container) error {
 	if err := s.childTable(t, c, report); err != nil {
 		return err
 	}
+	if err := s.publish(c); err != nil {
+		return err // it can be tried again
+	}
 	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	var pid, pidfd int
 	s.spawner.Do(func() { pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder}) })

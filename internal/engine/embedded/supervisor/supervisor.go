@@ -67,6 +67,7 @@ type supervisor struct {
 	socket  *net.UnixListener
 	tree    *cgroup.Tree
 	pool    *network.Pool
+	boxes   sandboxes
 	roots   *rootfs.Roots
 	spares  spares
 	spawner *rootfs.Room
@@ -109,6 +110,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.tree, err = cgroup.Open(mounts, cfg.Name, cfg.Cgroups); err != nil {
 		return nil, err
 	}
+	s.boxes = sandboxes{byName: map[string]*sandbox{}, shared: map[engine.ID]*sandbox{}}
 	s.pool = network.NewPool(cfg.Name, engine.LocalAddresses)
 	scratch := filepath.Join(cfg.Run, "room")
 	if err := os.MkdirAll(scratch, 0o700); err != nil {

@@ -19,9 +19,6 @@ func unbuilt(s *engine.Spec) error {
 		"users by name":           s.User.Name != "",
 		"privileged":              s.Security.Privileged,
 		"the size of logs":        s.LogFiles != 0 || s.LogSize != 0,
-		"named networks":          s.Network.Mode == engine.NetworkNamed,
-		"shared sandboxes":        s.Network.Sandbox != "",
-		"published ports":         len(s.Network.Ports) > 0,
 		"lines of /etc/hosts":     s.Root.Host != nil && len(s.Network.Hosts) > 0,
 		"a resolver of one's own": s.Root.Host != nil && len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
 	} {

@@ -1,0 +1,198 @@
+//go:build linux && amd64
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
+)
+
+// The machine's ports of which one is chosen when none is asked for: the kernel's
+// own range.
+const (
+	firstFree = 32768
+	lastFree  = 60999
+)
+
+// ports chooses ports.
+type ports struct {
+	mu   sync.Mutex
+	next uint16
+}
+
+// choose returns a port to try.
+func (p *ports) choose() uint16 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next < firstFree || p.next > lastFree {
+		p.next = firstFree + uint16(rand.IntN(lastFree-firstFree+1))
+	}
+	n := p.next
+	p.next++
+	return n
+}
+
+// Published are ports of the machine that lead to a slot.
+type Published struct {
+	Ports []engine.Port // with the machine's ports that were chosen
+
+	machine *machine
+	router  *Router
+	links   []link
+}
+
+// link is one of them: from the machine's port over one of the router's to the
+// slot's.
+type link struct {
+	socket        int // keeps the machine's programs off the port
+	outer, middle endpoint
+	inner         netip.AddrPort
+	everywhere    bool // at all of the machine's addresses
+}
+
+// Publish lets ports of the machine lead to a slot, until Close. Errors:
+// engine.ErrPort, engine.ErrInvalid.
+func (p *Pool) Publish(s *Slot, ports []engine.Port) (b *Published, err error) {
+	if s.router == nil || !s.router.pair.IsValid() {
+		return nil, fmt.Errorf("engine: %w: ports of a network that leads nowhere", engine.ErrInvalid)
+	}
+	b = &Published{machine: p.machine, router: s.router}
+	for _, want := range ports {
+		if err := b.add(s.Address, want); err != nil {
+			b.release()
+			return nil, err
+		}
+	}
+	if err := b.write((*nftables.Conn).SetAddElements); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("network: publish: %w", err)
+	}
+	return b, nil
+}
+
+// Close closes the ports. Connections that are open go on.
+func (b *Published) Close() {
+	// one that is not in the map fails the whole, which is to be gone anyway
+	_ = b.write((*nftables.Conn).SetDeleteElements)
+	b.release()
+}
+
+func (b *Published) release() {
+	b.router.mu.Lock()
+	defer b.router.mu.Unlock()
+	for _, l := range b.links {
+		delete(b.router.taken, l.middle)
+		unix.Close(l.socket)
+	}
+	b.links = nil
+}
+
+// add takes a port on the machine and one of the router.
+func (b *Published) add(to netip.Addr, want engine.Port) error {
+	l := link{everywhere: !want.Address.IsValid() || want.Address.IsUnspecified(), inner: netip.AddrPortFrom(to, want.Container)}
+	at := want.Address
+	if l.everywhere {
+		at = netip.IPv4Unspecified()
+	}
+	proto := uint8(unix.IPPROTO_TCP)
+	if want.Protocol == "udp" {
+		proto = unix.IPPROTO_UDP
+	}
+	var err error
+	if want.Host != 0 {
+		l.outer = endpoint{proto, netip.AddrPortFrom(at, want.Host)}
+		l.socket, err = keep(l.outer)
+	} else {
+		for range lastFree - firstFree + 1 {
+			l.outer = endpoint{proto, netip.AddrPortFrom(at, b.machine.ports.choose())}
+			if l.socket, err = keep(l.outer); !errors.Is(err, engine.ErrPort) {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	l.middle = b.router.port(proto, l.outer.at.Port())
+	b.links = append(b.links, l)
+	want.Host = l.outer.at.Port()
+	b.Ports = append(b.Ports, want)
+	return nil
+}
+
+// port takes a port of the router's uplink: the same number as on the machine, if
+// another address of the machine has not got it.
+func (r *Router) port(proto uint8, like uint16) endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		e := endpoint{proto, netip.AddrPortFrom(r.uplink(), like)}
+		if like != 0 && !r.taken[e] {
+			r.taken[e] = true
+			return e
+		}
+		like++
+	}
+}
+
+// keep binds a port of the machine. Nobody can take it then, and nobody who
+// reaches the socket would be served: packets to it go to the container.
+func keep(e endpoint) (fd int, err error) {
+	typ := unix.SOCK_STREAM
+	if e.proto == unix.IPPROTO_UDP {
+		typ = unix.SOCK_DGRAM
+	}
+	if fd, err = unix.Socket(unix.AF_INET, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, fmt.Errorf("network: %w", err)
+	}
+	if typ == unix.SOCK_STREAM { // what an earlier server's connections have left is no hindrance
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(e.at.Port()), Addr: e.at.Addr().As4()})
+	}
+	if err == nil && typ == unix.SOCK_STREAM {
+		err = unix.Listen(fd, 0) // a bound one that does not listen could be taken
+	}
+	if err == nil {
+		return fd, nil
+	}
+	unix.Close(fd)
+	if err == unix.EADDRINUSE {
+		return -1, fmt.Errorf("engine: Bind for %s failed: %w", e.at, engine.ErrPort)
+	}
+	return -1, fmt.Errorf("engine: bind for %s: %w: %w", e.at, engine.ErrInvalid, err)
+}
+
+// write adds or deletes the elements of the maps, in the router first.
+func (b *Published) write(change func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	var inner, everywhere, single []nftables.SetElement
+	for _, l := range b.links {
+		inner = append(inner, leads(l.middle, false, l.inner))
+		if l.everywhere {
+			everywhere = append(everywhere, leads(l.outer, false, l.middle.at))
+		} else {
+			single = append(single, leads(l.outer, true, l.middle.at))
+		}
+	}
+	if err := b.router.nft.change(func(c *nftables.Conn) error { return change(c, b.router.ports, inner) }); err != nil {
+		return err
+	}
+	return b.machine.nft.change(func(c *nftables.Conn) (err error) {
+		if len(everywhere) > 0 {
+			err = change(c, b.machine.everywhere, everywhere)
+		}
+		if len(single) > 0 {
+			err = errors.Join(err, change(c, b.machine.single, single))
+		}
+		return err
+	})
+}
