@@ -74,6 +74,10 @@ func probe(args []string) int {
 		}
 		c, err := d.Info(context.Background())
 		fmt.Printf("%+v %v\n", c, err)
+	case "serve": // an address and a name
+		return serve(args[1], args[2])
+	case "ask":
+		fmt.Println(asked(args[1]))
 	case "dial": // the addresses that can be reached
 		var wait sync.WaitGroup
 		for _, to := range args[1:] {
