@@ -34,8 +34,12 @@ func (r *Registry) PutManifest(tx *store.Tx, id Repo, prepared *Manifest, names 
 		return Push{}, err
 	default:
 		m.Pushed, m.Pulled = old.Pushed, old.Pulled
+		m.Archived, m.ArchivedAt, m.ActivatedAt = old.Archived, old.ArchivedAt, old.ActivatedAt
+		if p.Restored = m.Archived; m.Archived { // a push brings it back
+			m.Archived, m.ActivatedAt = false, r.now()
+		}
 	}
-	if p.New || old.MediaType != m.MediaType {
+	if p.New || p.Restored || old.MediaType != m.MediaType {
 		if err := manifests.Put(tx, &m); err != nil {
 			return Push{}, err
 		}
@@ -283,6 +287,21 @@ func (r *Registry) removeManifest(tx *store.Tx, m *Manifest) error {
 	}
 	return nil
 }
+
+// Archive puts a manifest into the archive, from where it cannot be pulled, or
+// takes it back. It changes m as well as the row.
+func (r *Registry) Archive(tx *store.Tx, m *Manifest, archived bool) error {
+	if m.Archived = archived; archived {
+		m.ArchivedAt = r.now()
+	} else {
+		m.ActivatedAt = r.now()
+	}
+	return manifests.Put(tx, m)
+}
+
+// PullIsNews tells whether a pull now changes when a manifest was last pulled, as
+// exactly as that is kept.
+func (r *Registry) PullIsNews(m *Manifest) bool { return r.now().Sub(m.Pulled) >= pullGrain }
 
 // RecordPull writes when a manifest was last pulled, once an hour at most.
 func (r *Registry) RecordPull(tx *store.Tx, id Repo, digest string) error {

@@ -52,6 +52,12 @@ type Hooks struct {
 	// Pulled is told of every manifest that a client got, outside of any
 	// transaction. It must not block for long.
 	Pulled func(ctx context.Context, sc auth.Scope, m *Manifest)
+	// Uncounted tells whether a caller's pulls leave an image's time of the last
+	// pull as it is.
+	Uncounted func(ctx context.Context, sc auth.Scope, r Repo) bool
+	// Mounts tells whether layers of one repository of a registry may be mounted in
+	// another; without the hook they may.
+	Mounts func(ctx context.Context, account, region string) (bool, error)
 	// Served is told of the bytes of layers that a client got.
 	Served func(ctx context.Context, sc auth.Scope, r Repo, bytes int64)
 }
@@ -61,6 +67,7 @@ type Push struct {
 	Manifest *Manifest
 	Tags     []string // that it was given by this push; none: by digest
 	New      bool     // the manifest was not there before
+	Restored bool     // it was archived before
 }
 
 // Upstream is a repository of another registry.

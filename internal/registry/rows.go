@@ -64,6 +64,9 @@ type Manifest struct {
 	ArtifactType string    // of an image without one: its configuration's media type
 	Subject      string    // digest of the manifest that this one is about
 	Orphaned     time.Time // when that was deleted; zero: it was not
+	Archived     bool      // kept, but not to be pulled; see Archive
+	ArchivedAt   time.Time // last; zero: never
+	ActivatedAt  time.Time // when it was last restored; zero: never
 	Annotations  map[string]string
 	Config       *Descriptor
 	Layers       []Descriptor
@@ -186,6 +189,8 @@ type Upload struct {
 	ID      string
 	Size    int64 // bytes received
 	Parts   int64
+	Last    int64 // bytes of the last part
+	Short   bool  // an earlier part is shorter than ECR's API wants
 	Started time.Time
 	Touched time.Time // when the last part came
 }

@@ -193,6 +193,11 @@ func (x *exchange) mount(ctx context.Context, digest, from string) (done bool, e
 	if err := checkDigest(digest); err != nil {
 		return false, err
 	}
+	if x.hooks.Mounts != nil {
+		if ok, err := x.hooks.Mounts(ctx, x.repo.Account, x.repo.Region); !ok || err != nil {
+			return false, err
+		}
+	}
 	var sources []Repo
 	if from != "" {
 		sources = []Repo{x.sourceOf(from)}

@@ -67,6 +67,9 @@ func (x *exchange) findManifest(ctx context.Context, digest, tag string) (m *Man
 	if m, err = x.relayManifest(ctx, digest, tag, m, err); err != nil {
 		return nil, err
 	}
+	if m.Archived {
+		return nil, imageNotFound(x.repo, digest, tag)
+	}
 	if digest != "" || accepts(x.r.Header, m.MediaType) {
 		return m, nil
 	}
@@ -109,7 +112,7 @@ func (x *exchange) pulled(ctx context.Context, m *Manifest) error {
 	if x.hooks.Pulled != nil {
 		x.hooks.Pulled(ctx, x.scope, m)
 	}
-	if x.now().Sub(m.Pulled) < pullGrain {
+	if !x.PullIsNews(m) || x.hooks.Uncounted != nil && x.hooks.Uncounted(ctx, x.scope, x.repo) {
 		return nil
 	}
 	// The client has its answer: a failure is ours alone.

@@ -59,6 +59,10 @@ func dropUpload(tx *store.Tx, u *Upload) error {
 	return uploads.Delete(tx, u.Repo.Key()+store.K(u.ID))
 }
 
+// minPart is the size in bytes that every part but the last has by ECR's API. Page:
+// "UploadLayerPart".
+const minPart = 5 << 20
+
 // Append is an offset that means: where the upload ends.
 const Append int64 = -1
 
@@ -92,7 +96,8 @@ func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int
 		if u.Size != at {
 			return partInvalid(id, upload, u.Size)
 		}
-		u.Size, u.Parts, u.Touched = at+p.Size, u.Parts+1, r.now()
+		u.Short = u.Short || u.Parts > 0 && u.Last < minPart
+		u.Size, u.Parts, u.Last, u.Touched = at+p.Size, u.Parts+1, p.Size, r.now()
 		if err := parts.Insert(tx, p); err != nil {
 			return err
 		}
