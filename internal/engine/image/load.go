@@ -16,7 +16,6 @@ import (
 
 	"skerry/internal/blob"
 	"skerry/internal/engine"
-	"skerry/internal/engine/image/unpack"
 )
 
 // The most that an archive may have beside its layers.
@@ -198,17 +197,12 @@ func (l *loading) layer(name string, size int64, content io.Reader, raw bool) er
 	got.Blob.Digest = "sha256:" + string(blobRef)
 	l.hold(diffID)
 	l.layers[name] = got
-	return l.keep(r, diffID, what)
-}
-
-// keep keeps the room, where the layer is not here yet.
-func (l *loading) keep(r *room, diffID string, what unpack.Result) error {
 	return r.keep(l.ctx, diffID, what)
 }
 
 // hold keeps a layer until the load has ended.
 func (l *loading) hold(diffID string) {
-	before, release := l.release, l.s.hold([]string{diffID})
+	before, release := l.release, l.s.secure([]string{diffID})
 	l.release = func() { before(); release() }
 }
 

@@ -17,6 +17,7 @@ import (
 	"skerry/internal/base/clock"
 	"skerry/internal/blob"
 	"skerry/internal/engine"
+	"skerry/internal/engine/image/remote"
 	"skerry/internal/store"
 )
 
@@ -29,14 +30,17 @@ type Config struct {
 	Log   *slog.Logger
 	// Used tells which images, by id, have containers. Nil: none has.
 	Used func(ctx context.Context) (map[string]bool, error)
+	// Wake has the loop run soon. Nil: it runs by its period alone.
+	Wake func()
+	// Registries says how they are reached.
+	Registries remote.Config
 	// Relaxed does not wait for the disk; for test suites.
 	Relaxed bool
 }
 
 // Store has the images. It implements engine.Images.
 type Store struct {
-	engine.NoImages // what is not built
-	cfg             Config
+	cfg Config
 
 	// removal is held for writing by what removes, and for reading by who takes
 	// hold of an image, so that neither meets the other half-way.
@@ -46,7 +50,14 @@ type Store struct {
 	busy    map[string]bool // folders that are being unpacked
 
 	settling settling
+	flights  flights
+	slots    chan struct{} // taken by each layer that is being fetched
+	remote   *remote.Client
 }
+
+// layersAtOnce is how many layers are fetched and unpacked at once, whoever wants
+// them.
+const layersAtOnce = 4
 
 var _ engine.Images = (*Store)(nil)
 
@@ -67,7 +78,10 @@ func Open(c Config) (*Store, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
-	s := &Store{cfg: c, held: map[string]int{}, busy: map[string]bool{}}
+	s := &Store{
+		cfg: c, held: map[string]int{}, busy: map[string]bool{},
+		flights: flights{all: map[string]*flight{}}, slots: make(chan struct{}, layersAtOnce), remote: remote.New(c.Registries),
+	}
 	s.settling.done = sync.NewCond(&s.settling)
 	return s, nil
 }
@@ -124,10 +138,12 @@ func (s *Store) hold(digests []string) (release func()) {
 	})
 }
 
-func (s *Store) isHeld(digest string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.held[digest] > 0
+// secure is hold for layers that may be garbage at the moment: it waits for a
+// removal under way, after which what is found here stays.
+func (s *Store) secure(digests []string) (release func()) {
+	s.removal.RLock()
+	defer s.removal.RUnlock()
+	return s.hold(digests)
 }
 
 // folders returns the folders of an image's layers. Of a layer that is there twice
