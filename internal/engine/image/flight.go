@@ -51,14 +51,19 @@ func (f *flight) join(fn *func(engine.Progress)) bool {
 	return true
 }
 
-// leave cancels the flight with the last one who waits.
+// leave cancels the flight with the last one who waits, and waits for its end, so
+// that it has cleaned up behind itself.
 func (f *flight) leave(fn *func(engine.Progress)) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	delete(f.waiting, fn)
-	if len(f.waiting) == 0 {
+	last := len(f.waiting) == 0
+	if last {
 		f.ended = true
 		f.cancel()
+	}
+	f.mu.Unlock()
+	if last {
+		<-f.done
 	}
 }
 

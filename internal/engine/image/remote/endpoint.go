@@ -290,7 +290,7 @@ func scrub(err error) error {
 // The tries that a registry is given while it fails in passing.
 const (
 	tries    = 5
-	firstGap = 500 * time.Millisecond
+	firstGap = 200 * time.Millisecond
 	longest  = 30 * time.Second
 )
 

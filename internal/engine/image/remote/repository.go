@@ -118,6 +118,11 @@ func (d *download) open() error {
 			cancel()
 			return err
 		}
+		if all := a.ContentLength; all >= 0 && all != d.size && (a.StatusCode == http.StatusOK || all+d.n != d.size) {
+			a.Body.Close()
+			cancel()
+			return fmt.Errorf("the registry's blob %s has not the %d bytes that were announced", d.digest, d.size)
+		}
 		if d.n > 0 && a.StatusCode == http.StatusPartialContent && rangeStart(a.Header.Get("Content-Range")) != d.n {
 			a.Body.Close()
 			cancel()
