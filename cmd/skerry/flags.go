@@ -28,19 +28,8 @@ func flagSet(name, about string) *flag.FlagSet {
 // parse reads the environment and then the arguments, which win. A wrong
 // argument has been reported when it returns errUsage.
 func parse(f *flag.FlagSet, args []string) error {
-	var bad error
-	f.VisitAll(func(fl *flag.Flag) {
-		name := environment + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		v := os.Getenv(name)
-		if v == "" || bad != nil {
-			return
-		}
-		if err := fl.Value.Set(v); err != nil {
-			bad = fmt.Errorf("%s: %w", name, err)
-		}
-	})
-	if bad != nil {
-		return bad
+	if err := parseEnvironment(f); err != nil {
+		return err
 	}
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -53,6 +42,22 @@ func parse(f *flag.FlagSet, args []string) error {
 		return errUsage
 	}
 	return nil
+}
+
+// parseEnvironment sets the flags that are variables.
+func parseEnvironment(f *flag.FlagSet) error {
+	var bad error
+	f.VisitAll(func(fl *flag.Flag) {
+		name := environment + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		v := os.Getenv(name)
+		if v == "" || bad != nil {
+			return
+		}
+		if err := fl.Value.Set(v); err != nil {
+			bad = fmt.Errorf("%s: %w", name, err)
+		}
+	})
+	return bad
 }
 
 // rootKeys is the repeatable flag --root-key; one value may also hold several
@@ -109,6 +114,38 @@ func (r *runtimes) Set(s string) error {
 			*r = map[string]string{}
 		}
 		(*r)[name] = path
+	}
+	return nil
+}
+
+// mirrors is the repeatable flag --registry-mirror, with commas as in rootKeys.
+type mirrors map[string][]string
+
+// String implements flag.Value.
+func (m *mirrors) String() string {
+	if m == nil {
+		return ""
+	}
+	var all []string
+	for host, urls := range *m {
+		for _, u := range urls {
+			all = append(all, host+"="+u)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// Set implements flag.Value.
+func (m *mirrors) Set(s string) error {
+	for one := range strings.SplitSeq(s, ",") {
+		host, u, ok := strings.Cut(one, "=")
+		if !ok || host == "" || !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
+			return errors.New("a mirror has the form HOST=https://MIRROR")
+		}
+		if *m == nil {
+			*m = map[string][]string{}
+		}
+		(*m)[host] = append((*m)[host], u)
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ func commands() []command {
 		{"env", "print the lines that point AWS clients at the cloud", env},
 		{"status", "ask a running cloud how it is", status},
 		{"demo", "show a small application at work: skerry demo thumbnail", demo},
+		{"image", "load, pull, push, tag, list, save and remove images", images},
 		{"doctor", "say what this machine can and can't do, and how to mend it", doctor},
 		{"reset", "erase all state of a running cloud (loopback only)", reset},
 		{"version", "print the version", printVersion},

@@ -23,5 +23,7 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
 		p.registryLoop(),     // by period: abandoned uploads, layers that no image names
 		p.sweepLoop(blobs),   // by period: what crashes leave behind
-	}, p.lambda.Loops()) // woken by invocations and by changes of functions
+	},
+		p.images.Loops(), // woken by removals and at the start; and by period
+		p.lambda.Loops()) // woken by invocations and by changes of functions
 }

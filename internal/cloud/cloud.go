@@ -20,6 +20,8 @@ import (
 	"skerry/internal/console"
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded"
+	"skerry/internal/engine/image"
+	"skerry/internal/engine/image/remote"
 	"skerry/internal/listen"
 	"skerry/internal/loop"
 	"skerry/internal/service/lambda"
@@ -44,6 +46,7 @@ type Cloud struct {
 	bundle    string
 	rootKeys  []RootKey
 	engine    engine.Engine
+	images    *image.Store
 	server    *listen.Server
 	named     func() bool // names below localhost resolve here
 	log       *slog.Logger
@@ -116,7 +119,7 @@ func (c *Cloud) open() (made RootKey, err error) {
 	if c.bundle, err = c.authority.Bundle(); err != nil {
 		return made, err
 	}
-	if c.engine, err = openEngine(c.config.Data); err != nil {
+	if err := c.openEngine(relaxed); err != nil {
 		return made, err
 	}
 	c.rootKeys = c.config.RootKeys
@@ -134,9 +137,32 @@ func (c *Cloud) open() (made RootKey, err error) {
 	return made, nil
 }
 
-// openEngine returns what runs functions and containers: the embedded engine.
-func openEngine(data string) (engine.Engine, error) {
-	return embedded.Open(embedded.Config{Data: filepath.Join(data, "engine")})
+// openEngine opens what runs functions and containers, the embedded engine, and
+// the images that it makes containers of.
+func (c *Cloud) openEngine(relaxed bool) (err error) {
+	c.images, err = image.Open(image.Config{
+		Dir: filepath.Join(c.config.Data, "layers"), Store: c.db, Blobs: c.blobs, Log: c.log, Relaxed: relaxed,
+		Registries: remote.Config{Mirrors: c.config.Mirrors, Agent: "skerry/" + c.config.Version},
+		Used:       c.usedImages, Wake: func() { c.parts.Load().loops.Wake(image.LoopName) },
+	})
+	if err != nil {
+		return err
+	}
+	c.engine, err = embedded.Open(embedded.Config{Data: filepath.Join(c.config.Data, "engine"), Images: c.images})
+	return err
+}
+
+// usedImages tells which images have containers.
+func (c *Cloud) usedImages(ctx context.Context) (map[string]bool, error) {
+	all, err := c.engine.List(ctx)
+	if errors.Is(err, engine.ErrUnsupported) {
+		return nil, nil // it runs none
+	}
+	used := map[string]bool{}
+	for _, one := range all {
+		used[one.Image] = true
+	}
+	return used, err
 }
 
 // close stops everything, in the reverse order of the start.
@@ -151,6 +177,9 @@ func (c *Cloud) close() error {
 	}
 	if p := c.parts.Load(); p != nil {
 		errs = append(errs, p.stop())
+	}
+	if c.images != nil {
+		errs = append(errs, c.images.Close())
 	}
 	if c.engine != nil {
 		errs = append(errs, c.engine.Close())

@@ -38,8 +38,10 @@ type Config struct {
 	Runtimes map[string]string
 	// NodeModules is a folder with the AWS SDK for JavaScript, for functions.
 	NodeModules string
-	Version     string // of the binary, for status and logs
-	Log         *slog.Logger
+	// Mirrors are asked for images before a registry, by its host ("docker.io").
+	Mirrors map[string][]string
+	Version string // of the binary, for status and logs
+	Log     *slog.Logger
 }
 
 var (

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded"
 	"skerry/internal/store"
 )
 
@@ -25,7 +27,7 @@ type Check struct {
 // Doctor looks at the machine and at the data folder.
 func Doctor(ctx context.Context, data string) []Check {
 	checks := []Check{checkData(data), checkSpace(data)}
-	eng, err := openEngine(data)
+	eng, err := embedded.Open(embedded.Config{Data: filepath.Join(data, "engine")})
 	if err != nil {
 		checks = append(checks, Check{What: "functions and containers", Why: err.Error(), Mend: "run Skerry on Linux, as root"})
 	} else {

@@ -35,6 +35,10 @@ func (c *Cloud) ownPages(page http.Handler) http.Handler {
 		case "GET /_skerry":
 			http.Redirect(w, r, "/_skerry/", http.StatusMovedPermanently)
 		default:
+			if r.URL.Path == imagesPath || strings.HasPrefix(r.URL.Path, imagesPath+"/") {
+				c.serveImages(w, r)
+				return
+			}
 			page.ServeHTTP(w, r)
 		}
 	})
@@ -43,13 +47,7 @@ func (c *Cloud) ownPages(page http.Handler) http.Handler {
 // serveReset erases all state, for those who are on this machine and not a web
 // page.
 func (c *Cloud) serveReset(w http.ResponseWriter, r *http.Request) {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || !c.config.Loopback() {
-		writeJSON(w, http.StatusForbidden, map[string]string{"error": "a reset is for a cloud that listens on loopback alone"})
-		return
-	}
-	if foreign(r) {
-		writeJSON(w, http.StatusForbidden, map[string]string{"error": "a reset does not come from a web page"})
+	if !c.local(w, r, "a reset") {
 		return
 	}
 	if err := c.reset(r.Context()); err != nil {
@@ -58,6 +56,21 @@ func (c *Cloud) serveReset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "erased"})
+}
+
+// local answers a refusal unless the request is from this machine, not from a web
+// page, and the cloud listens on loopback alone.
+func (c *Cloud) local(w http.ResponseWriter, r *http.Request, what string) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || !c.config.Loopback() {
+		writeJSON(w, http.StatusForbidden, map[string]string{"error": what + " is for a cloud that listens on loopback alone"})
+		return false
+	}
+	if foreign(r) {
+		writeJSON(w, http.StatusForbidden, map[string]string{"error": what + " does not come from a web page"})
+		return false
+	}
+	return true
 }
 
 // foreign tells whether a browser sent the request for another site's page, or

@@ -7,6 +7,7 @@ import (
 
 	"skerry/internal/auth"
 	"skerry/internal/base/clock"
+	"skerry/internal/engine/image"
 	"skerry/internal/events"
 	"skerry/internal/gateway"
 	"skerry/internal/loop"
@@ -33,13 +34,14 @@ type parts struct {
 	logs     *logs.Service
 	s3       *s3.Service
 	registry *registry.Registry
+	images   *image.Store
 }
 
 // build makes the services, the gateway and the loops, in the order in which
 // they need each other.
 func (c *Cloud) build() error {
 	var (
-		p    = &parts{}
+		p    = &parts{images: c.images}
 		call = &caller{}
 		log  = c.log
 		when = clock.Real
@@ -94,6 +96,7 @@ func (c *Cloud) build() error {
 	}
 	call.to = p.gateway
 	p.loops = loop.NewDriver(when, log, p.background(c.blobs)...)
+	p.loops.Wake(image.LoopName) // for what a crash or a reset has left
 	c.parts.Store(p)
 	return nil
 }

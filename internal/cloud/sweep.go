@@ -30,7 +30,9 @@ func (p *parts) sweepLoop(blobs blob.Store) loop.Loop {
 // referenced tells which of some blobs are in use.
 func (p *parts) referenced(ctx context.Context, refs []blob.Ref) (map[blob.Ref]bool, error) {
 	used := map[blob.Ref]bool{}
-	for _, ask := range []func(context.Context, []blob.Ref) (map[blob.Ref]bool, error){p.s3.Referenced, p.lambda.Referenced, p.registry.Referenced} {
+	for _, ask := range []func(context.Context, []blob.Ref) (map[blob.Ref]bool, error){
+		p.s3.Referenced, p.lambda.Referenced, p.registry.Referenced, p.images.Referenced,
+	} {
 		got, err := ask(ctx, refs)
 		if err != nil {
 			return nil, err

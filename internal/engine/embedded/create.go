@@ -9,6 +9,7 @@ import (
 	"skerry/internal/base/ids"
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/protocol"
+	"skerry/internal/engine/image"
 )
 
 // held is an image that cannot be removed until release is called.
@@ -20,6 +21,23 @@ type held struct {
 
 // holder finds an image by its name or id.
 type holder func(ctx context.Context, name string) (held, error)
+
+// use makes an image store the engine's.
+func (d *Driver) use(s *image.Store) {
+	d.store = s
+	d.hold = func(ctx context.Context, name string) (held, error) {
+		h, err := s.Hold(ctx, name)
+		return held{h.Image.ID, h.Layers, h.Release}, err
+	}
+}
+
+// Images implements engine.Engine.
+func (d *Driver) Images() engine.Images {
+	if d.store == nil {
+		return engine.NoImages{}
+	}
+	return d.store
+}
 
 // Create makes a container. The supervisor knows no images, so they are looked
 // up here.

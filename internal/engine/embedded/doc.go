@@ -7,13 +7,19 @@
 // It is for Linux on amd64; elsewhere Open answers engine.ErrUnsupported.
 package embedded
 
-import "time"
+import (
+	"time"
+
+	"skerry/internal/engine/image"
+)
 
 // Config says where an engine lives.
 type Config struct {
 	// Data is its folder: the supervisor's socket, the containers' logs. One
 	// supervisor owns it.
 	Data string
+	// Images are what containers' roots can be made of; nil is none.
+	Images *image.Store
 	// Run is the folder of what ends with the machine's run; empty chooses one
 	// in memory (/run).
 	Run string

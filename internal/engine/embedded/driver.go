@@ -26,6 +26,7 @@ import (
 	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/embedded/protocol"
 	"skerry/internal/engine/embedded/supervisor"
+	"skerry/internal/engine/image"
 )
 
 // Main runs the supervisor, and never returns, if that is what the program was
@@ -34,9 +35,10 @@ func Main() { supervisor.Main() }
 
 // Driver is the embedded engine, as main has it.
 type Driver struct {
-	cfg  protocol.Config
-	exe  string
-	hold holder
+	cfg   protocol.Config
+	exe   string
+	hold  holder
+	store *image.Store // nil: no images
 
 	mu        sync.Mutex
 	starting  sync.Mutex // one start of a supervisor at a time
@@ -58,6 +60,9 @@ func Open(c Config) (*Driver, error) {
 	_, _ = h.Write([]byte(data))
 	name := fmt.Sprintf("skerry-%016x", h.Sum64())
 	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}, images: map[engine.ID]held{}}
+	if c.Images != nil {
+		d.use(c.Images)
+	}
 	d.cfg = protocol.Config{Data: data, Run: c.Run, Name: name, Cgroups: c.Cgroups, Linger: c.Linger}
 	if d.cfg.Run == "" {
 		d.cfg.Run = filepath.Join(volatileFolder(data), name)
@@ -308,6 +313,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 	if err != nil {
 		return engine.Capabilities{}, err
 	}
+	r.Info.Images = d.hold != nil
 	return *r.Info, nil
 }
 

@@ -16,9 +16,6 @@ func unsupported(what string) error {
 	return fmt.Errorf("engine: %s: %w", what, engine.ErrUnsupported)
 }
 
-// Images are not built yet.
-func (d *Driver) Images() engine.Images { return engine.NoImages{} }
-
 // SetFirewall is not built yet.
 func (d *Driver) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
 	return unsupported("security groups")

@@ -51,8 +51,8 @@ func (s *Store) take(ctx context.Context, src Source, mediaType string, body []b
 		return a, release, fmt.Errorf("%w: image operating system %q cannot be used on this platform", ErrUnsupportedImage, c.OS)
 	}
 	if explicit && suits(platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}, want) == 0 {
-		return a, release, fmt.Errorf("the image was found but its platform (%s/%s) does not match the specified platform (%s/%s): %w",
-			c.OS, c.Architecture, want.OS, want.Architecture, engine.ErrNotFound)
+		return a, release, faultf(engine.ErrNotFound, "image was found but its platform (%s/%s) does not match the specified platform (%s/%s)",
+			c.OS, c.Architecture, want.OS, want.Architecture)
 	}
 	if len(c.RootFS.DiffIDs) != len(m.Layers) {
 		return a, release, fmt.Errorf("%w: the manifest has %d layers, the configuration %d", ErrUnsupportedImage, len(m.Layers), len(c.RootFS.DiffIDs))

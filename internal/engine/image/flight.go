@@ -9,8 +9,21 @@ import (
 
 // flights are what several callers may want at once and is done once.
 type flights struct {
-	mu  sync.Mutex
-	all map[string]*flight
+	mu     sync.Mutex
+	all    map[string]*flight
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// close cancels all and waits for their ends.
+func (f *flights) close() {
+	f.mu.Lock()
+	f.closed = true
+	for _, one := range f.all {
+		one.cancel()
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
 }
 
 // flight is the fetching of one layer.
@@ -97,7 +110,10 @@ func (s *Store) flight(ctx context.Context, key string, fn *func(engine.Progress
 	work2, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f = &flight{cancel: cancel, done: make(chan struct{}), waiting: map[*func(engine.Progress)]bool{fn: true}}
 	s.flights.all[key] = f
-	go func() {
+	if s.flights.closed {
+		cancel()
+	}
+	s.flights.wg.Go(func() {
 		defer cancel()
 		f.err = work(work2, f.report)
 		s.flights.mu.Lock()
@@ -106,6 +122,6 @@ func (s *Store) flight(ctx context.Context, key string, fn *func(engine.Progress
 		}
 		s.flights.mu.Unlock()
 		close(f.done)
-	}()
+	})
 	return f, true
 }

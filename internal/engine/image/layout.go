@@ -41,7 +41,7 @@ func (l *loading) layout(text []byte) ([]arrival, error) {
 		out = append(out, a)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: the archive's index has no image", engine.ErrInvalid)
+		return nil, faultf(engine.ErrInvalid, "the archive's index has no image")
 	}
 	return out, nil
 }
@@ -58,7 +58,7 @@ func (l *loading) described(d descriptor, depth int) (a arrival, err error) {
 	}
 	if m.Config == nil {
 		if depth > 2 {
-			return a, fmt.Errorf("%w: indexes within indexes", engine.ErrInvalid)
+			return a, faultf(engine.ErrInvalid, "the archive has indexes within indexes")
 		}
 		next, err := choose(m.Manifests, machine())
 		if err != nil {

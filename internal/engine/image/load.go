@@ -34,11 +34,11 @@ func (s *Store) Load(ctx context.Context, archive io.Reader, progress func(engin
 	}
 	defer func() { l.release() }()
 	if err := l.read(archive); err != nil {
-		return nil, fmt.Errorf("image: load: %w", err)
+		return nil, about(err, "load")
 	}
 	arrivals, err := l.arrivals()
 	if err != nil {
-		return nil, fmt.Errorf("image: load: %w", err)
+		return nil, about(err, "load")
 	}
 	var out []engine.Image
 	for _, a := range arrivals {
@@ -228,7 +228,7 @@ func (l *loading) arrivals() ([]arrival, error) {
 	if text, ok := l.text["index.json"]; ok {
 		return l.layout(text)
 	}
-	return nil, fmt.Errorf("%w: the archive has neither manifest.json nor index.json", engine.ErrInvalid)
+	return nil, faultf(engine.ErrInvalid, "the archive has neither manifest.json nor index.json")
 }
 
 // saved reads docker save's manifest.json.

@@ -1,8 +1,6 @@
 package image
 
 import (
-	"fmt"
-
 	"skerry/internal/engine"
 )
 
@@ -26,7 +24,7 @@ func choose(all []descriptor, want engine.Platform) (descriptor, error) {
 		if want.Variant != "" {
 			text += "/" + want.Variant
 		}
-		return descriptor{}, fmt.Errorf("no matching manifest for %s in the manifest list entries: %w", text, engine.ErrNotFound)
+		return descriptor{}, faultf(engine.ErrNotFound, "no matching manifest for %s in the manifest list entries", text)
 	}
 	return all[best], nil
 }

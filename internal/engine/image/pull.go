@@ -15,11 +15,11 @@ import (
 func (s *Store) Pull(ctx context.Context, name string, o engine.PullOptions) (engine.Image, error) {
 	n, err := ParseName(name)
 	if err != nil {
-		return engine.Image{}, fmt.Errorf("image: %w: %q: %w", engine.ErrInvalid, name, err)
+		return engine.Image{}, faultf(engine.ErrInvalid, "%w: %.300q", err, name)
 	}
 	i, err := s.pull(ctx, n, o)
 	if err != nil {
-		return engine.Image{}, fmt.Errorf("image: pull %s: %w", n.Familiar(), err)
+		return engine.Image{}, about(err, "pull %s", n.Familiar())
 	}
 	return i, nil
 }
@@ -71,11 +71,11 @@ func refused(err error, n Name) error {
 	}
 	switch {
 	case errors.Is(err, remote.ErrDenied), e.Code == "DENIED", e.Code == "UNAUTHORIZED":
-		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': %w: %w", n.Repository(), err, engine.ErrNotFound)
+		return faultf(engine.ErrNotFound, "pull access denied for %s, repository does not exist or may require 'docker login': %w", n.Repository(), err)
 	case e.Code == "NAME_UNKNOWN":
-		return fmt.Errorf("repository %s not found: %w: %w", n.Repository(), err, engine.ErrNotFound)
+		return faultf(engine.ErrNotFound, "repository %s not found: %w", n.Repository(), err)
 	case errors.Is(err, remote.ErrNotFound):
-		return fmt.Errorf("manifest for %s not found: %w: %w", n.Familiar(), err, engine.ErrNotFound)
+		return faultf(engine.ErrNotFound, "manifest for %s not found: %w", n.Familiar(), err)
 	}
 	return err
 }
@@ -97,7 +97,7 @@ func (s *Store) Ensure(ctx context.Context, name string, o engine.PullOptions) (
 func (s *Store) Import(ctx context.Context, name, mediaType string, manifest []byte, src Source) (engine.Image, error) {
 	n, err := ParseName(name)
 	if err != nil {
-		return engine.Image{}, fmt.Errorf("image: %w: %q: %w", engine.ErrInvalid, name, err)
+		return engine.Image{}, faultf(engine.ErrInvalid, "%w: %.300q", err, name)
 	}
 	if src == nil {
 		src = (*blobSource)(s)
@@ -105,7 +105,7 @@ func (s *Store) Import(ctx context.Context, name, mediaType string, manifest []b
 	a, release, err := s.take(ctx, src, mediaType, manifest, engine.Platform{}, nil)
 	defer release()
 	if err != nil {
-		return engine.Image{}, fmt.Errorf("image: import %s: %w", n.Familiar(), err)
+		return engine.Image{}, about(err, "import %s", n.Familiar())
 	}
 	by := n
 	by.Tag, by.Digest = "", digestOf(manifest)

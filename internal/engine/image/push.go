@@ -25,11 +25,14 @@ func (s *Store) Push(ctx context.Context, name string, o engine.PushOptions) (st
 		err = errors.New("cannot push a digest reference")
 	}
 	if err != nil {
-		return "", fmt.Errorf("image: %w: %q: %w", engine.ErrInvalid, name, err)
+		return "", faultf(engine.ErrInvalid, "%w: %.300q", err, name)
 	}
 	digest, err := s.push(ctx, n, o)
 	if err != nil {
-		return "", fmt.Errorf("image: push %s: %w", n.Familiar(), err)
+		if errors.Is(err, remote.ErrDenied) {
+			return "", fmt.Errorf("push access denied for %s, repository does not exist or may require authorization: %w", n.Repository(), err)
+		}
+		return "", about(err, "push %s", n.Familiar())
 	}
 	return digest, nil
 }
@@ -37,7 +40,7 @@ func (s *Store) Push(ctx context.Context, name string, o engine.PushOptions) (st
 func (s *Store) push(ctx context.Context, n Name, o engine.PushOptions) (string, error) {
 	h, err := s.Hold(ctx, n.String())
 	if errors.Is(err, engine.ErrNotFound) {
-		return "", fmt.Errorf("an image does not exist locally with the tag: %s: %w", n.Repository(), engine.ErrNotFound)
+		return "", faultf(engine.ErrNotFound, "An image does not exist locally with the tag: %s", n.Repository())
 	}
 	if err != nil {
 		return "", err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"skerry/internal/engine"
@@ -18,8 +19,8 @@ import (
 // removing is a removal under way: nobody takes hold of an image meanwhile.
 type removing struct {
 	s    *Store
-	held map[string]int  // as it was before used
-	used map[string]bool // images that have containers
+	held map[string]int // as it was before used was asked
+	used func() (map[string]bool, error)
 }
 
 // remove runs fn while nobody can take hold of anything.
@@ -31,18 +32,27 @@ func (s *Store) remove(ctx context.Context, fn func(r *removing) error) error {
 	s.mu.Lock()
 	r.held = maps.Clone(s.held)
 	s.mu.Unlock()
-	if s.cfg.Used != nil {
+	r.used = sync.OnceValues(func() (map[string]bool, error) {
+		if s.cfg.Used == nil {
+			return nil, nil
+		}
 		used, err := s.cfg.Used(ctx)
 		if err != nil {
-			return fmt.Errorf("image: which images have containers: %w", err)
+			return nil, fmt.Errorf("image: which images have containers: %w", err)
 		}
-		r.used = used
-	}
+		return used, nil
+	})
 	return fn(r)
 }
 
 // busy tells whether an image must stay.
-func (r *removing) busy(id string) bool { return r.held[id] > 0 || r.used[id] }
+func (r *removing) busy(id string) (bool, error) {
+	if r.held[id] > 0 {
+		return true, nil
+	}
+	used, err := r.used()
+	return used[id], err
+}
 
 // Remove implements engine.Images.
 func (s *Store) Remove(ctx context.Context, image string, force bool) (out engine.Removed, err error) {
@@ -93,11 +103,15 @@ func (r *removing) name(tx *store.Tx, row *imageRow, tags []string, n Name, forc
 	} else if len(row.Digests) > 1 {
 		left++
 	}
-	if left == 0 && r.busy(row.ID) && !force {
-		return fmt.Errorf("image: conflict: unable to remove repository reference %q (must force) - a container is using its referenced image %s: %w",
-			n.Familiar(), short(row.ID), engine.ErrState)
+	busy, err := r.busy(row.ID)
+	if err != nil {
+		return err
 	}
-	if left == 0 && !r.busy(row.ID) {
+	if left == 0 && busy && !force {
+		return faultf(engine.ErrState, "conflict: unable to remove repository reference %q (must force) - a container is using its referenced image %s",
+			n.Familiar(), short(row.ID))
+	}
+	if left == 0 && !busy {
 		return r.image(tx, row, tags, out)
 	}
 	out.Names = append(out.Names, n.Familiar())
@@ -114,12 +128,15 @@ func (r *removing) name(tx *store.Tx, row *imageRow, tags []string, n Name, forc
 
 // id removes an image by its id.
 func (r *removing) id(tx *store.Tx, row *imageRow, tags []string, given string, force bool, out *engine.Removed) error {
+	busy, err := r.busy(row.ID)
 	switch {
+	case err != nil:
+		return err
 	case len(tags) > 1 && !force:
-		return fmt.Errorf("image: conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories: %w", given, engine.ErrState)
-	case r.busy(row.ID) && !force:
-		return fmt.Errorf("image: conflict: unable to delete %s (must be forced) - image is being used by a container: %w", given, engine.ErrState)
-	case !r.busy(row.ID):
+		return faultf(engine.ErrState, "conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", given)
+	case busy && !force:
+		return faultf(engine.ErrState, "conflict: unable to delete %s (must be forced) - image is being used by a container", given)
+	case !busy:
 		return r.image(tx, row, tags, out)
 	}
 	if err := r.untag(tx, tags, out); err != nil {
@@ -184,7 +201,7 @@ func (s *Store) Prune(ctx context.Context, all bool) (out engine.Removed, free i
 	err = s.remove(ctx, func(r *removing) error {
 		return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 			out, free = engine.Removed{}, 0
-			_, free, err = r.some(tx, &out, func(_ *imageRow, tags []string) bool { return all || len(tags) == 0 })
+			free, err = r.some(tx, &out, func(_ *imageRow, tags []string) bool { return all || len(tags) == 0 })
 			return err
 		})
 	})
@@ -196,41 +213,45 @@ func (s *Store) Prune(ctx context.Context, all bool) (out engine.Removed, free i
 
 // some removes the images that are meant and not busy, then the layers that no
 // image has.
-func (r *removing) some(tx *store.Tx, out *engine.Removed, meant func(row *imageRow, tags []string) bool) (gone int, free int64, err error) {
+func (r *removing) some(tx *store.Tx, out *engine.Removed, meant func(row *imageRow, tags []string) bool) (free int64, err error) {
 	before := map[string]int64{}
 	for l, err := range layers.Scan(tx, store.Range{}) {
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		before[l.DiffID] = l.Size
 	}
 	for row, err := range images.Scan(tx, store.Range{}) {
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		tags, err := r.s.tags(tx, row.ID)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
-		if r.busy(row.ID) || !meant(row, tags) {
+		if !meant(row, tags) {
+			continue
+		}
+		if busy, err := r.busy(row.ID); err != nil {
+			return 0, err
+		} else if busy {
 			continue
 		}
 		if err := r.image(tx, row, tags, out); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
-		gone++
 	}
 	for diffID, size := range before {
 		if _, err := r.layer(tx, diffID); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		if there, err := layers.Has(tx, store.K(diffID)); err != nil {
-			return 0, 0, err
+			return 0, err
 		} else if !there {
 			free += size
 		}
 	}
-	return gone, free, nil
+	return free, nil
 }
 
 // Sweep removes images that have lost their last name and have no container, and
@@ -250,7 +271,7 @@ func (s *Store) Sweep(ctx context.Context) (report string, err error) {
 		s.mu.Unlock()
 		err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 			out = engine.Removed{}
-			_, _, err := r.some(tx, &out, func(row *imageRow, tags []string) bool { return row.Loose && len(tags) == 0 })
+			_, err := r.some(tx, &out, func(row *imageRow, tags []string) bool { return row.Loose && len(tags) == 0 })
 			if err != nil {
 				return err
 			}

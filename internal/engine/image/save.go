@@ -19,7 +19,7 @@ import (
 // from it, all digests are the same.
 func (s *Store) Save(ctx context.Context, list []string, w io.Writer) error {
 	if len(list) == 0 {
-		return fmt.Errorf("image: save: %w: no image", engine.ErrInvalid)
+		return faultf(engine.ErrInvalid, "no image is named")
 	}
 	a := &saving{s: s, ctx: ctx, tar: tar.NewWriter(w), written: map[string]bool{}}
 	order := []string{}

@@ -86,6 +86,13 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
+// Close ends what is being fetched. What has been fetched stays.
+func (s *Store) Close() error {
+	s.flights.close()
+	s.remote.Close()
+	return nil
+}
+
 // Held is an image that stays while it is being used.
 type Held struct {
 	Image engine.Image
@@ -169,7 +176,7 @@ func (s *Store) folders(tx *store.Tx, row *imageRow) ([]string, error) {
 
 // find returns the image that a name, id or beginning of an id means.
 func (s *Store) find(tx *store.Tx, text string) (*imageRow, error) {
-	missing := fmt.Errorf("image: no such image: %s: %w", text, engine.ErrNotFound)
+	missing := faultf(engine.ErrNotFound, "No such image: %s", text)
 	if validDigest(text) {
 		if row, err := images.Get(tx, store.K(text)); !errors.Is(err, store.ErrNotFound) {
 			return row, err
@@ -194,7 +201,7 @@ func (s *Store) find(tx *store.Tx, text string) (*imageRow, error) {
 			return nil, err
 		}
 		if found != nil {
-			return nil, fmt.Errorf("image: several images have an id that begins with %s: %w", text, engine.ErrNotFound)
+			return nil, faultf(engine.ErrNotFound, "several images have an id that begins with %s", text)
 		}
 		found = row
 	}
@@ -299,10 +306,10 @@ func (s *Store) List(ctx context.Context) (list []engine.Image, err error) {
 func (s *Store) Tag(ctx context.Context, image, name string) error {
 	n, err := ParseName(name)
 	if err != nil {
-		return fmt.Errorf("image: %w: %w", engine.ErrInvalid, err)
+		return faultf(engine.ErrInvalid, "%w: %.300q", err, name)
 	}
 	if n.Digest != "" {
-		return fmt.Errorf("image: %w: refusing to create a tag with a digest reference", engine.ErrInvalid)
+		return faultf(engine.ErrInvalid, "refusing to create a tag with a digest reference")
 	}
 	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		row, err := s.find(tx, image)
