@@ -56,10 +56,10 @@ func (r *Registry) PutManifest(tx *store.Tx, id Repo, prepared *Manifest, names 
 	if err := r.adopt(tx, &m); err != nil {
 		return Push{}, err
 	}
-	if !p.New && len(p.Tags) == 0 || r.hooks.Pushed == nil {
+	if !p.New && len(p.Tags) == 0 {
 		return p, nil
 	}
-	return p, r.hooks.Pushed(tx, p)
+	return p, r.pushed(tx, p)
 }
 
 // complete checks that the repository has what a manifest names.

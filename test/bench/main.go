@@ -34,6 +34,7 @@ var parts = []part{
 	{"s3", measureS3},
 	{"logs", measureLogs},
 	{"lambda", measureLambda},
+	{"registry", measureRegistry},
 }
 
 // bench is one run.
@@ -48,8 +49,8 @@ func main() {
 	b := &bench{}
 	flag.StringVar(&b.binary, "binary", "bin/skerry", "the skerry to measure")
 	flag.DurationVar(&b.span, "for", 3*time.Second, "how long each figure is measured")
-	flag.BoolVar(&b.peers, "peers", false, "measure other servers too: those of s3rver, gofakes3 and versitygw that are on the PATH")
-	only := flag.String("only", "", "parts to measure, of start,store,s3,logs,lambda")
+	flag.BoolVar(&b.peers, "peers", false, "measure other servers too: those of s3rver, gofakes3, versitygw and docker-registry that are on the PATH")
+	only := flag.String("only", "", "parts to measure, of start,store,s3,logs,lambda,registry")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
