@@ -27,7 +27,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"NotFound", (*suite).notFound}, {"Invalid", (*suite).invalid}, {"StartError", (*suite).startError},
 		{"Freeze", (*suite).freeze}, {"KillFrozen", (*suite).killFrozen}, {"Events", (*suite).events},
 		{"List", (*suite).list}, {"Listen", (*suite).listen}, {"Exec", (*suite).exec}, {"Env", (*suite).env},
-		{"Stats", (*suite).stats}, {"Many", (*suite).many},
+		{"Stats", (*suite).stats}, {"Many", (*suite).many}, {"Restart", (*suite).restart},
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
 		{"Stop", (*suite).stop}, {"Init", (*suite).init},
@@ -208,7 +208,6 @@ func (s *suite) states() {
 	s.is(s.e.Start(s.ctx, id), engine.ErrState)
 	_, err = s.e.Wait(s.ctx, id)
 	s.must(err)
-	s.is(s.e.Start(s.ctx, id), engine.ErrState)
 	s.is(s.e.Signal(s.ctx, id, syscall.SIGTERM), engine.ErrState)
 	s.is(s.e.Update(s.ctx, id, engine.Limits{}), engine.ErrState)
 	_, err = s.e.Stats(s.ctx, id)

@@ -72,7 +72,7 @@ const OutOfMemory = -137
 
 // NewFake returns a Fake with those programs, and the ones that Run needs.
 func NewFake(programs map[string]Program) *Fake {
-	f := &Fake{Programs: map[string]Program{"/bin/sh": shell}, changed: make(chan struct{}), containers: map[engine.ID]*container{}}
+	f := &Fake{Programs: map[string]Program{"/bin/sh": shell}, changed: make(chan struct{}), containers: map[engine.ID]*container{}, Restarts: true}
 	maps.Copy(f.Programs, programs)
 	return f
 }

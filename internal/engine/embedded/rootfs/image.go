@@ -254,7 +254,7 @@ func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 		}
 	}
 	for _, p := range pieces {
-		deferred, err := t.place(copied, p)
+		deferred, err := placePiece(copied, p, false)
 		if err != nil {
 			return -1, nil, err
 		}
@@ -295,15 +295,30 @@ func (t *Tree) ordinary(root int, name string) error {
 	return unix.MoveMount(dev, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// place mounts one piece.
-func (t *Tree) place(root int, p Piece) (later bool, err error) {
+// Place mounts a piece into the container in whose mount namespace the calling
+// thread is, at a place that is made where it is missing. base is the machine's id
+// of the container's 0.
+func Place(base uint32, p Piece) (err error) {
+	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	if e := As(base, func() { _, err = placePiece(root, p, true) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// placePiece mounts one piece. What the container's own start mounts may not be there
+// yet: unless it runs, what belongs below is left for later.
+func placePiece(root int, p Piece, runs bool) (later bool, err error) {
 	missing := Folder
 	if p.File {
 		missing = File
 	}
-	// what the container's own start mounts is not there yet
-	switch clean := filepath.Clean(p.Target); {
-	case below(clean, "/dev"), below(clean, "/sys"):
+	starts := func(at string) bool { return !runs && (below(at, "/dev") || below(at, "/sys")) }
+	if starts(filepath.Clean(p.Target)) {
 		return true, nil
 	}
 	fd, at, err := Find(root, p.Target, missing)
@@ -314,12 +329,11 @@ func (t *Tree) place(root int, p Piece) (later bool, err error) {
 	switch {
 	case below(at, "/proc"):
 		return false, fmt.Errorf("%w: %q cannot be mounted because it is inside /proc", engine.ErrInvalid, p.Target)
-	case below(at, "/dev"), below(at, "/sys"):
+	case starts(at):
 		return true, nil
 	case at == "/":
 		return false, fmt.Errorf("%w: mount target %q is the root", engine.ErrInvalid, p.Target)
-	}
-	if (wantFolder(fd) != nil) != p.File {
+	case (wantFolder(fd) != nil) != p.File:
 		return false, fmt.Errorf("%w: mount %s: not a directory: Are you trying to mount a directory onto a file (or vice-versa)? "+
 			"Check if the specified host path exists and is the expected type", engine.ErrInvalid, p.Target)
 	}

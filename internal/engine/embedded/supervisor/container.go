@@ -29,6 +29,7 @@ type container struct {
 	env     []string
 	dir     string
 	user    engine.User
+	home    string // the user's, where the environment is to have it
 	bounds  bounds
 	rlimits []engine.Rlimit
 	tty     bool
@@ -41,21 +42,29 @@ type container struct {
 	slot    *network.Slot // the sandbox's
 	group   *cgroup.Group
 	log     *log
-	exited  chan struct{} // closed when it has
+	mu      sync.Mutex
+	state   engine.State
+	removed bool
+	run     *run      // the last one, or the one to come
+	ready   *prepared // until the start
+	stdio   stdio
+	tree    *rootfs.Tree // of an image
+	written bool         // the tree can be written
+	limits  engine.Limits
+	pid     int
+	pidfd   int
+	started time.Time
+	exit    *engine.Exit
+	cursors [2]engine.Cursor // of the last run's events started and exited
+	past    []engine.Cursor  // of earlier runs' events
 
-	mu        sync.Mutex
-	state     engine.State
-	ready     *prepared // until the start
-	stdio     stdio
-	tree      *rootfs.Tree // of an image
-	written   bool         // the tree can be written
-	limits    engine.Limits
-	pid       int
-	pidfd     int
-	started   time.Time
-	exit      *engine.Exit
-	cursors   [2]engine.Cursor   // of the events started and exited
 	published *network.Published // while it runs
+}
+
+// run is one run of a container's program.
+type run struct {
+	exited chan struct{} // closed when it has
+	exit   *engine.Exit  // then
 }
 
 // prepared is what a start needs, made by create.
@@ -74,13 +83,10 @@ type detached struct {
 }
 
 func (p *prepared) close() {
-	closeAll(p.root)
+	closeMounts(p)
 	closeAll(p.join...)
 	if p.folder > 0 {
 		unix.Close(p.folder)
-	}
-	for _, m := range p.mounts {
-		unix.Close(m.fd)
 	}
 }
 
@@ -120,24 +126,10 @@ func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	if err := unbuilt(spec); err != nil {
 		return err
 	}
-	c := &container{
-		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
-		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
-		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, exited: make(chan struct{}),
-		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin,
-		ready: &prepared{hostname: spec.Hostname, root: -1}, stdio: noStdio,
-		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
-	}
-	if c.ready.hostname == "" {
-		c.ready.hostname = string(spec.ID)
-	}
-	if c.dir == "" {
-		c.dir = "/"
-	}
-	if c.bounds, err = s.walls.bounds(spec.Security); err != nil {
+	c, err := s.newContainer(spec, img)
+	if err != nil {
 		return err
 	}
-	c.clean = !c.bounds.has("NET_ADMIN")
 	c.mu.Lock() // nobody starts what is half made
 	s.mu.Lock()
 	if s.ending {
@@ -152,13 +144,34 @@ func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 		c.mu.Unlock()
 		return err
 	}
-	err = s.prepare(c, spec)
+	if err = os.Mkdir(filepath.Join(s.runs(), string(c.id)), 0o700); err == nil {
+		err = s.prepare(c)
+	}
 	c.mu.Unlock()
 	if err != nil {
 		s.remove(c)
 		return err
 	}
 	return nil
+}
+
+// newContainer is a container of which nothing has been made.
+func (s *supervisor) newContainer(spec *engine.Spec, img image) (c *container, err error) {
+	c = &container{
+		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
+		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
+		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, run: &run{exited: make(chan struct{})},
+		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin, stdio: noStdio,
+		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
+	}
+	if c.dir == "" {
+		c.dir = "/"
+	}
+	if c.bounds, err = s.walls.bounds(spec.Security); err != nil {
+		return nil, err
+	}
+	c.clean = !c.bounds.has("NET_ADMIN")
+	return c, nil
 }
 
 func withDefaults(l engine.Limits) engine.Limits {
@@ -181,35 +194,40 @@ func unsupported(err error) error {
 	return err
 }
 
-// prepare makes everything but the process; c.mu is held. What it has made by
-// the time of an error, remove takes away.
-func (s *supervisor) prepare(c *container, spec *engine.Spec) (err error) {
-	dir := filepath.Join(s.runs(), string(c.id))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("supervisor: %w", err)
+// prepare makes everything but the process of a run; c.mu is held. What it has
+// made by the time of an error, finish or remove takes away.
+func (s *supervisor) prepare(c *container) (err error) {
+	p := &prepared{hostname: c.spec.Hostname, root: -1}
+	if p.hostname == "" {
+		p.hostname = string(c.id)
 	}
+	c.ready = p
 	limits := c.limits
-	if !s.tree.Controllers["pids"] && spec.Limits.Pids == 0 {
+	if !s.tree.Controllers["pids"] && c.spec.Limits.Pids == 0 {
 		limits.Pids = 0 // the default gives way, a limit asked for does not
 		c.limits.Pids = 0
 	}
 	if c.group, err = s.tree.Create(groupLimits(limits)); err != nil {
 		return unsupported(err)
 	}
-	p := c.ready
 	if p.join, err = c.group.Join(); err != nil {
 		return err
 	}
 	if p.folder, err = c.group.Folder(); err != nil {
 		return err
 	}
-	if err := s.join(c, spec.Network); err != nil {
-		return err
+	if c.box == nil {
+		if err := s.join(c, c.spec.Network); err != nil {
+			return err
+		}
 	}
 	if err := s.makeRoot(c); err != nil {
 		return err
 	}
-	if err := s.openStdio(c, spec); err != nil {
+	if err := s.resolve(c); err != nil {
+		return err
+	}
+	if err := s.openStdio(c, c.spec); err != nil {
 		return err
 	}
 	return s.record(c)
@@ -287,15 +305,19 @@ func (s *supervisor) kill(c *container) {
 	case engine.Created:
 		s.finish(c, engine.Exit{Code: -1, Reason: "removed before it was started"})
 	}
+	run := c.run
 	c.mu.Unlock()
-	<-c.exited
+	<-run.exited
 }
 
 // remove ends a container and forgets it.
 func (s *supervisor) remove(c *container) {
+	c.mu.Lock()
+	c.removed = true // not started again
+	c.mu.Unlock()
 	s.kill(c)
 	c.mu.Lock()
-	cursors := c.cursors
+	cursors := append(c.cursors[:], c.past...)
 	box := c.box
 	c.box, c.slot = nil, nil
 	c.mu.Unlock()
@@ -303,7 +325,7 @@ func (s *supervisor) remove(c *container) {
 	known := s.containers[c.id] == c
 	delete(s.containers, c.id)
 	s.mu.Unlock()
-	s.journal.forget(cursors[0], cursors[1])
+	s.journal.forget(cursors...)
 	if !known {
 		return // another remove was faster
 	}
@@ -330,10 +352,7 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 		c.ready = nil
 	}
 	s.unpublish(c)
-	c.log.drain()
-	s.pump.remove(c.log)
-	c.log.close()
-	c.stdio.close()
+	s.closeStdio(c)
 	if exit.Finished.IsZero() {
 		exit.Finished = time.Now()
 	}
@@ -348,17 +367,12 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 		e := s.journal.add(engine.Event{Time: exit.Finished, Kind: engine.EventExited, ID: c.id, Labels: c.labels, Exit: &exit})
 		c.cursors[1] = e.Cursor
 	}
-	close(c.exited)
+	c.run.exit = c.exit
+	close(c.run.exited)
 	if tree := c.tree; tree != nil {
 		s.janitor.Go(tree.Release)
 	}
-	if group := c.group; group != nil {
-		s.janitor.Go(func() {
-			if err := s.tree.Release(group); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		})
-	}
+	s.releaseGroup(c.group)
 }
 
 // reaped is called when the first process has ended, and with it, by the

@@ -68,16 +68,16 @@ func (s *supervisor) exec(c *container, e *engine.ExecSpec, fds []int, fn func(e
 	if len(e.Command) == 0 || len(fds) != 3 && !e.TTY {
 		return p, fmt.Errorf("engine: %w: exec without a command", engine.ErrInvalid)
 	}
-	as := c.execution(e)
-	if as.user.Name != "" {
-		return p, fmt.Errorf("engine: users by name: %w", engine.ErrUnsupported)
-	}
-	owner := int(c.slot.Base + as.user.UID)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != engine.Running {
 		return p, fmt.Errorf("engine: exec in %s, which is %s: %w", c.id, c.state, engine.ErrState)
 	}
+	as := c.execution(e)
+	if err := s.resolveIn(c, &as); err != nil {
+		return p, err
+	}
+	owner := int(c.slot.Base + as.user.UID)
 	var ends [3]int
 	if e.TTY {
 		slave := -1

@@ -18,31 +18,52 @@ import (
 	"skerry/internal/engine/embedded/rootfs"
 )
 
-// attach mounts into a container; c.mu is held.
-func (s *supervisor) attach(c *container, m engine.Mount) error {
+// attach mounts into a container, for this run and later ones; c.mu is held.
+func (s *supervisor) attach(c *container, m engine.Mount) (err error) {
 	if err := m.Validate(); err != nil {
 		return err
 	}
-	if c.state == engine.Exited {
+	switch {
+	case c.state == engine.Exited:
 		return fmt.Errorf("engine: attach to %s, which has exited: %w", c.id, engine.ErrState)
+	case c.state != engine.Created:
+		err = s.attachRunning(c, m)
+	case c.tree != nil:
+		err = s.reassemble(c, m)
+	default:
+		err = c.addMount(m)
 	}
-	fd, err := detach(c, m)
-	if err != nil {
-		return fmt.Errorf("engine: mount %s: %w", m.Target, err)
-	}
-	if c.state == engine.Created {
-		c.ready.mounts = append(c.ready.mounts, detached{fd, m.Target})
-		return nil
-	}
-	defer unix.Close(fd)
-	// the target is looked up by a thread whose root is the container's
-	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() error {
-		return unix.MoveMount(fd, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	})
 	if err != nil {
 		return fmt.Errorf("engine: mount %s in %s: %w", m.Target, c.id, err)
 	}
+	c.spec.Mounts = append(c.spec.Mounts, m)
 	return nil
+}
+
+// addMount has a container's start mount something.
+func (c *container) addMount(m engine.Mount) error {
+	fd, err := detach(c, m)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", m.Target, err)
+	}
+	c.ready.mounts = append(c.ready.mounts, detached{fd, m.Target})
+	return nil
+}
+
+// attachRunning mounts into a container that runs: by a thread whose root is the
+// container's, so whatever its links say, the target is inside.
+func (s *supervisor) attachRunning(c *container, m engine.Mount) error {
+	p, err := piece(c, m)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(p.FD)
+	return s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() error {
+		if c.tree == nil {
+			return unix.MoveMount(p.FD, "", unix.AT_FDCWD, p.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		}
+		return rootfs.Place(c.slot.Base, p)
+	})
 }
 
 // detach makes a mount that is nowhere yet.
@@ -151,12 +172,12 @@ func socket(typ int, at netip.AddrPort) (fd int, err error) {
 
 func (s *supervisor) stats(c *container) (engine.Stats, error) {
 	c.mu.Lock()
-	state, pid := c.state, c.pid
+	state, pid, group := c.state, c.pid, c.group
 	c.mu.Unlock()
 	if state == engine.Exited {
 		return engine.Stats{}, fmt.Errorf("engine: stats of %s, which has exited: %w", c.id, engine.ErrState)
 	}
-	g := c.group.Stats()
+	g := group.Stats()
 	out := engine.Stats{Time: time.Now(), Memory: g.Memory, MemoryPeak: g.Peak, CPU: g.CPU, Throttled: g.Throttled,
 		Pids: g.Pids, OOMKills: g.OOMKills}
 	if pid > 0 && !c.host {

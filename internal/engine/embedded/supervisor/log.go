@@ -240,6 +240,13 @@ func (l *log) close() {
 	l.wake()
 }
 
+// open lets a log that was closed go on, behind what it has.
+func (l *log) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = false
+}
+
 // openPipes makes the two pipes in a folder and returns their writing ends. A
 // pipe is open for both directions at both ends: so it neither breaks nor ends
 // when one side is away.
@@ -247,7 +254,7 @@ func (l *log) openPipes(dir string, owner int) (ends [2]int, err error) {
 	ends = [2]int{-1, -1}
 	for i, name := range []string{"stdout", "stderr"} {
 		path := filepath.Join(dir, name)
-		if err = unix.Mkfifo(path, 0o600); err != nil {
+		if err = unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST { // of an earlier run
 			break
 		}
 		if l.pipes[i], err = unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {

@@ -19,6 +19,8 @@ type stored struct {
 	Status  engine.Status
 	Started engine.Cursor
 	Exited  engine.Cursor
+	Spec    *engine.Spec `json:",omitempty"` // of recordFile
+	Layers  []string     `json:",omitempty"`
 }
 
 const (
@@ -26,9 +28,11 @@ const (
 	exitFile   = "exit.json"
 )
 
-// record writes that a container is there; c.mu is held.
+// record writes that a container is there, and is to run; c.mu is held.
 func (s *supervisor) record(c *container) error {
-	return s.write(c, recordFile, stored{Status: c.statusLocked()})
+	st := c.statusLocked()
+	st.State, st.Exit = engine.Created, nil // of an earlier run
+	return s.write(c, recordFile, stored{Status: st, Spec: c.spec, Layers: c.image.layers})
 }
 
 // recordExit writes the exit; c.mu is held. The rename makes it whole or absent.
@@ -97,17 +101,17 @@ func (s *supervisor) sweep(dir string) error {
 
 func (s *supervisor) recoverOne(id engine.ID) error {
 	dir := filepath.Join(s.runs(), string(id))
-	r, err := readRecord(filepath.Join(dir, exitFile))
-	if err != nil {
-		r, err = readRecord(filepath.Join(dir, recordFile))
-	}
+	made, err := readRecord(filepath.Join(dir, recordFile))
 	if err != nil { // its Create was never answered
 		return os.RemoveAll(dir)
 	}
+	r, err := readRecord(filepath.Join(dir, exitFile))
+	if err != nil {
+		r = made
+	}
 	st := r.Status
-	c := &container{id: id, account: st.Account, labels: st.Labels, created: st.Created, started: st.Started, image: image{id: st.Image},
-		state: engine.Created, pidfd: -1, exited: make(chan struct{}), stdio: noStdio,
-		log: &log{dir: filepath.Join(s.logs(), string(id)), pipes: [2]int{-1, -1}, file: -1}}
+	c := s.newAgain(made)
+	c.account, c.labels, c.created, c.started = st.Account, st.Labels, st.Created, st.Started
 	if c.log.segments, err = segment.List(c.log.dir); err != nil {
 		return err
 	}
@@ -127,6 +131,18 @@ func (s *supervisor) recoverOne(id engine.ID) error {
 	defer c.mu.Unlock()
 	s.finish(c, *exit)
 	return nil
+}
+
+// newAgain is a container of which there is a record.
+func (s *supervisor) newAgain(r stored) *container {
+	img := image{r.Status.Image, r.Layers}
+	if r.Spec != nil {
+		if c, err := s.newContainer(r.Spec, img); err == nil {
+			return c
+		}
+	}
+	return &container{id: r.Status.ID, image: img, state: engine.Created, pidfd: -1, run: &run{exited: make(chan struct{})}, stdio: noStdio,
+		log: &log{dir: filepath.Join(s.logs(), string(r.Status.ID)), pipes: [2]int{-1, -1}, file: -1}}
 }
 
 func readRecord(path string) (r stored, err error) {

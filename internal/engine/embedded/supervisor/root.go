@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,8 +33,8 @@ func (s *supervisor) makeRoot(c *container) error {
 			return err
 		}
 		for _, m := range c.spec.Mounts {
-			if err := s.attach(c, m); err != nil {
-				return err
+			if err := c.addMount(m); err != nil {
+				return fmt.Errorf("engine: %w", err)
 			}
 		}
 		return nil
@@ -149,6 +150,52 @@ func (s *supervisor) assemble(c *container) (err error) {
 		c.ready.mounts = append(c.ready.mounts, detached{fd, p.Target})
 	}
 	return nil
+}
+
+// reassemble mounts one thing more on the root of a container that is to start.
+func (s *supervisor) reassemble(c *container, m engine.Mount) error {
+	all := c.spec.Mounts
+	c.spec.Mounts = append(slices.Clone(all), m)
+	old := *c.ready
+	c.ready.root, c.ready.mounts = -1, nil
+	err := s.assemble(c)
+	c.spec.Mounts = all
+	if err != nil {
+		closeMounts(c.ready)
+		c.ready.root, c.ready.mounts = old.root, old.mounts
+		return err
+	}
+	closeMounts(&old)
+	return nil
+}
+
+func closeMounts(p *prepared) {
+	closeAll(p.root)
+	for _, m := range p.mounts {
+		unix.Close(m.fd)
+	}
+}
+
+// rootOf opens (O_PATH) a container's root with what is mounted on it, as far as it
+// is: that of an image whose container has exited has nothing on it. c.mu is held.
+func (s *supervisor) rootOf(c *container) (fd int, err error) {
+	switch {
+	case c.state == engine.Running || c.state == engine.Frozen:
+		err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() (err error) {
+			fd, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			return err
+		})
+	case c.ready != nil:
+		fd, err = unix.FcntlInt(uintptr(c.ready.root), unix.F_DUPFD_CLOEXEC, 3)
+	case c.tree != nil:
+		fd, err = c.tree.Open()
+	default:
+		err = fmt.Errorf("its files are gone: %w", engine.ErrState)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("engine: the root of %s: %w", c.id, err)
+	}
+	return fd, nil
 }
 
 // piece makes a mount of a container that is nowhere yet.

@@ -144,18 +144,18 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 	case protocol.OpResize:
 		return s.fail(conn, c.resize(req.Size))
 	case protocol.OpWait:
+		c.mu.Lock()
+		run := c.run
+		c.mu.Unlock()
 		gone, stop := watch(conn)
 		defer stop()
 		select {
-		case <-c.exited:
+		case <-run.exited:
 		case <-gone:
 			return net.ErrClosed
 		}
 		stop()
-		c.mu.Lock()
-		exit := c.exit
-		c.mu.Unlock()
-		return conn.Send(protocol.Reply{Exit: exit})
+		return conn.Send(protocol.Reply{Exit: run.exit})
 	case protocol.OpLog:
 		return s.log(conn, c, req)
 	case protocol.OpExec:

@@ -18,10 +18,26 @@ import (
 )
 
 // start runs a container's command.
-func (s *supervisor) start(c *container) error {
+func (s *supervisor) start(c *container) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != engine.Created {
+	switch {
+	case c.removed:
+		return fmt.Errorf("engine: %s: %w", c.id, engine.ErrNotFound)
+	case c.state == engine.Exited:
+		before := c.cursors
+		undo, err := s.again(c)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if c.state == engine.Created { // it did not get as far as the program
+				undo()
+			} else {
+				s.remember(c, before)
+			}
+		}()
+	case c.state != engine.Created:
 		return fmt.Errorf("engine: start %s, which is %s: %w", c.id, c.state, engine.ErrState)
 	}
 	t := &spawn.Table{}
@@ -38,11 +54,11 @@ func (s *supervisor) start(c *container) error {
 	}
 	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	var pid, pidfd int
+	now := time.Now()
 	s.spawner.Do(func() { pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder}) })
 	if err == nil {
 		err = report.wait()
 	}
-	now := time.Now()
 	if pid > 0 && err != nil {
 		s.reaper.expect(pid, func(ending) {})
 		closeAll(pidfd)
@@ -118,9 +134,9 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 	addStdio(t, c.stdio.ends, c.stdio.terminal())
 	addUser(t, c.slot.User, c.bounds, c.user)
 	if c.spec.Init {
-		s.addInit(t, r, c.command, c.env, c.dir)
+		s.addInit(t, r, c.command, withHome(c.env, c.home), c.dir)
 	} else {
-		addExec(t, c.command, c.env, c.dir)
+		addExec(t, c.command, withHome(c.env, c.home), c.dir)
 	}
 	return nil
 }

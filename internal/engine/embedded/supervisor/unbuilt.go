@@ -16,7 +16,6 @@ func unbuilt(s *engine.Spec) error {
 		"devices":                 len(s.Devices) > 0,
 		"the size of /dev/shm":    s.ShmSize != 0,
 		"sysctls":                 len(s.Sysctls) > 0,
-		"users by name":           s.User.Name != "",
 		"privileged":              s.Security.Privileged,
 		"the size of logs":        s.LogFiles != 0 || s.LogSize != 0,
 		"lines of /etc/hosts":     s.Root.Host != nil && len(s.Network.Hosts) > 0,
