@@ -23,6 +23,7 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&c.Region, "region", cloud.DefaultRegion, "`REGION` of requests that name none")
 	f.Var((*rootKeys)(&c.RootKeys), "root-key", "`ID:SECRET` of the root user; repeatable")
 	f.Var((*runtimes)(&c.Runtimes), "lambda-runtime", "`NAME=PATH` of the interpreter for a Lambda runtime, such as python3.12=/opt/py/bin/python3; repeatable")
+	f.StringVar(&c.Vulnerabilities, "vulnerabilities", "", "`FOLDER` with vulnerabilities in OSV's format, for the scans of images")
 	f.StringVar(&c.NodeModules, "lambda-node-modules", "", "`FOLDER` with the AWS SDK for JavaScript, for Node.js functions")
 	f.Var((*mirrors)(&c.Mirrors), "registry-mirror", "`HOST=URL` of a registry's mirror, such as docker.io=https://mirror.example; repeatable")
 	format := f.String("log-format", "text", "text or json")

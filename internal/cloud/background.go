@@ -21,6 +21,10 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.s3.GarbageLoop(),   // by period: the bytes of deleted objects
 		p.s3.StorageLoop(),   // by period
 		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
+		p.ecr.Lifecycle(),    // by period: the repositories' lifecycle policies
+		p.ecr.Previews(),     // woken by StartLifecyclePolicyPreview
+		p.ecr.Scans(),        // woken by pushes and StartImageScan
+		p.ecr.Storage(),      // by period
 		p.registryLoop(),     // by period: abandoned uploads, layers that no image names
 		p.sweepLoop(blobs),   // by period: what crashes leave behind
 	},

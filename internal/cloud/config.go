@@ -40,8 +40,11 @@ type Config struct {
 	NodeModules string
 	// Mirrors are asked for images before a registry, by its host ("docker.io").
 	Mirrors map[string][]string
-	Version string // of the binary, for status and logs
-	Log     *slog.Logger
+	// Vulnerabilities is a folder with files in OSV's format, in which the packages
+	// of images are looked up.
+	Vulnerabilities string
+	Version         string // of the binary, for status and logs
+	Log             *slog.Logger
 }
 
 var (

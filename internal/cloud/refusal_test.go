@@ -67,7 +67,11 @@ func TestEveryOperationRefuses(t *testing.T) {
 	}
 	stranger := auth.Credential{AccessKey: *key.AccessKey.AccessKeyId, Secret: *key.AccessKey.SecretAccessKey}
 	stranger.Principal = auth.Principal{Kind: auth.User, Account: cl.config.Account, ARN: *user.User.Arn, ID: *user.User.UserId, Name: *name}
-	values := map[string]string{"Bucket": "refusals", "Key": "key", "CopySource": "refusals/key"}
+	values := map[string]string{
+		"Bucket": "refusals", "Key": "key", "CopySource": "refusals/key", // of s3
+		"layerDigest": "sha256:0a", "CompleteLayerUpload.member": "sha256:0a", // of ecr
+		"signingProfileArn": "arn:aws:signer:us-east-1:000000000000:/signing-profiles/name",
+	}
 	if _, err := g.Call(ctx, sc, "s3", "CreateBucket", &s3api.CreateBucketInput{Bucket: wire.Ptr("refusals")}); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatal(err)
 	}

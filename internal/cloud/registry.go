@@ -30,6 +30,9 @@ func (c *Cloud) newRegistry(p *parts, when clock.Clock) *registry.Registry {
 			if key := sc.Principal.AccessKey; !c.config.Loopback() && (key == testKey || accountForm.MatchString(key)) {
 				return registry.Refuse("Your Authorization Token is invalid.")
 			}
+			if err := p.ecr.UnderRegistryPolicy(ctx, needs); err != nil {
+				return err
+			}
 			err := p.gateway.Authorise(ctx, sc, needs)
 			if e, ok := errors.AsType[*awserr.Error](err); ok {
 				return registry.Refuse(e.Message)

@@ -14,6 +14,7 @@ import (
 	"skerry/internal/meter"
 	"skerry/internal/op"
 	"skerry/internal/registry"
+	"skerry/internal/service/ecr"
 	"skerry/internal/service/iam"
 	"skerry/internal/service/lambda"
 	"skerry/internal/service/logs"
@@ -35,6 +36,7 @@ type parts struct {
 	s3       *s3.Service
 	registry *registry.Registry
 	images   *image.Store
+	ecr      *ecr.Service
 }
 
 // build makes the services, the gateway and the loops, in the order in which
@@ -72,8 +74,15 @@ func (c *Cloud) build() error {
 	p.outbox.Handle(s3.ReplicationKind, p.s3.Replicator())
 
 	p.registry = c.newRegistry(p, when)
+	p.ecr = ecr.New(ecr.Deps{
+		Store: c.db, Clock: when, Log: log, Registry: p.registry, Outbox: p.outbox, Meter: p.meter,
+		Wake: func(name string) { p.loops.Wake(name) }, Endpoint: c.endpoint, Feed: c.config.Vulnerabilities,
+	})
+	p.registry.Use(p.ecr.Hooks())
+	p.outbox.Handle(ecr.ReplicationKind, p.ecr.Replicator())
 
 	p.services = []op.Service{
+		p.ecr.Service(),
 		p.iam.Service(),
 		p.sts.Service(),
 		p.lambda.Service(),
