@@ -36,6 +36,8 @@ type Group struct {
 	name   string
 	limits Limits
 	kills  int64 // OOMKills of its earlier users
+	// devices is the folder of its own devices, version 1; empty: the usual ones
+	devices string
 }
 
 // maxSpare is how many used groups are kept, and maxCharge how much memory, in
@@ -84,6 +86,9 @@ func (t *Tree) Create(l Limits) (*Group, error) {
 // Release gives a group back whose processes have ended: for another user, or
 // to be removed.
 func (t *Tree) Release(g *Group) error {
+	if err := g.dropDevices(); err != nil {
+		return errors.Join(err, g.Remove())
+	}
 	t.mu.Lock()
 	full := len(t.spare) >= maxSpare
 	t.mu.Unlock()
@@ -315,7 +320,7 @@ func (g *Group) Join() ([]int, error) {
 		}
 	}
 	if g.tree.devices != "" {
-		if err := open(unix.AT_FDCWD, g.tree.devices+"/tasks"); err != nil {
+		if err := open(unix.AT_FDCWD, g.devicesTasks()); err != nil {
 			return nil, err
 		}
 	}
@@ -385,23 +390,30 @@ func (g *Group) Kill() error {
 	return err
 }
 
-// Remove removes the group, whose processes have ended. Ending ones hold it for
-// a moment: it tries for up to two seconds.
+// Remove removes the group, whose processes have ended.
 func (g *Group) Remove() error {
-	deadline := time.Now().Add(2 * time.Second)
 	for _, fd := range g.dirs() {
-		for wait := 100 * time.Microsecond; ; wait *= 2 {
-			err := unix.Unlinkat(fd, g.name, unix.AT_REMOVEDIR)
-			if err == nil || err == unix.ENOENT {
-				break
-			}
-			if err != unix.EBUSY || time.Now().After(deadline) {
-				return fmt.Errorf("cgroup: remove %s: %w", g.name, err)
-			}
-			time.Sleep(wait)
+		if err := removeAt(fd, g.name); err != nil {
+			return err
 		}
 	}
-	return nil
+	return g.dropDevices()
+}
+
+// removeAt removes a group's folder. Ending processes hold it for a moment: it
+// tries for up to two seconds.
+func removeAt(dir int, name string) error {
+	deadline := time.Now().Add(2 * time.Second)
+	for wait := 100 * time.Microsecond; ; wait *= 2 {
+		err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		if err != unix.EBUSY || time.Now().After(deadline) {
+			return fmt.Errorf("cgroup: remove %s: %w", name, err)
+		}
+		time.Sleep(wait)
+	}
 }
 
 // OOMKills counts the processes that were killed because of the memory limit.

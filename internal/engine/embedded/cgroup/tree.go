@@ -70,7 +70,7 @@ type Tree struct {
 	Controllers map[string]bool // which of memory, cpu, pids limit here; freezer, devices
 	v1          []hierarchy
 	of          map[string]int // controller -> index into v1
-	devices     string         // the shared group of the devices controller, v1
+	devices     string         // the folder in the devices controller, v1
 	v2          int            // descriptor of the engine's folder
 	path        string         // of it
 
@@ -146,32 +146,6 @@ func (t *Tree) openV1(mounts map[string]string, name string) error {
 	return nil
 }
 
-// allowedDevices are null, zero, full, random, urandom, tty, ptmx and the
-// pseudo-terminals; making nodes is allowed, using others is not.
-var allowedDevices = []string{"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",
-	"c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"}
-
-// openDevices makes the group in which all containers are, since all have the
-// same devices.
-func (t *Tree) openDevices(path string) error {
-	fd, err := openFolder(path)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := write(fd, "devices.deny", "a"); err != nil {
-		return err
-	}
-	for _, d := range allowedDevices {
-		if err := write(fd, "devices.allow", d); err != nil {
-			return err
-		}
-	}
-	t.devices = path
-	t.Controllers["devices"] = true
-	return nil
-}
-
 func (t *Tree) openV2(mount, name string) error {
 	if mount == "" {
 		return ErrNone
@@ -198,6 +172,12 @@ func (t *Tree) openV2(mount, name string) error {
 		t.Controllers[c] = err == nil
 	}
 	t.Controllers["freezer"] = true
+	dir, err := unix.Open(t.path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	t.Controllers["devices"] = attachDevices(dir, allowedDevices) == nil // a kernel may have no such filters
 	return nil
 }
 
@@ -257,14 +237,10 @@ func (t *Tree) Close() error {
 		errs = append(errs, g.Remove())
 	}
 	t.spare = nil
-	for _, dir := range append(t.folders(), t.devices) {
-		if dir == "" {
-			continue
-		}
-		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-			errs = append(errs, fmt.Errorf("cgroup: remove %s: %w", dir, err))
-		}
+	for _, dir := range t.folders() {
+		errs = append(errs, removeAt(unix.AT_FDCWD, dir))
 	}
+	errs = append(errs, t.closeDevices())
 	t.closeAll()
 	return errors.Join(errs...)
 }
