@@ -127,10 +127,11 @@ type Mount struct {
 	Mode     fs.FileMode // tmpfs, disk: of its top folder; zero is 01777
 }
 
-// Device is a device of the machine that a container may use.
+// Device is a device of the machine that a container may use, or a folder of
+// them.
 type Device struct {
 	Source      string // on the machine, such as /dev/fuse
-	Target      string // in the container; empty is the same
+	Target      string // in the container, below /dev; empty is the same
 	Permissions string // of r, w and m; empty is all
 }
 
@@ -164,7 +165,8 @@ type Security struct {
 	// SeccompUnconfined lets all system calls through.
 	SeccompUnconfined bool
 	// Privileged gives all capabilities, all devices, writable /proc and /sys,
-	// no seccomp and the machine's own user ids. It is no wall.
+	// no seccomp and the machine's own user ids, whatever else is said here. It
+	// is no wall.
 	Privileged bool
 }
 
@@ -206,6 +208,9 @@ func (s *Spec) Validate() error {
 		return bad("host name %q", s.Hostname)
 	}
 	if err := s.Network.Validate(); err != nil {
+		return err
+	}
+	if err := s.validateProcess(); err != nil {
 		return err
 	}
 	for _, text := range append(append([]string{s.Dir}, s.Command...), s.Env...) {

@@ -39,6 +39,14 @@ func probe(args []string) int {
 			b[i] = 1
 		}
 		fmt.Println("used", len(b)>>20)
+	case "hold": // number: MiB, until it is killed
+		b := make([]byte, number<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		fmt.Println("used", len(b)>>20)
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(b)
 	case "memory-child":
 		err := exec.Command(os.Args[0], "probe", "memory", args[1]).Run()
 		fmt.Println("child:", err)

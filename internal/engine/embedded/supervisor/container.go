@@ -72,6 +72,7 @@ type prepared struct {
 	hostname string
 	root     int
 	mounts   []detached
+	dev      int   // a /dev of its own; 0: the one that most share
 	join     []int // cgroup v1
 	folder   int   // cgroup v2
 }
@@ -85,8 +86,10 @@ type detached struct {
 func (p *prepared) close() {
 	closeMounts(p)
 	closeAll(p.join...)
-	if p.folder > 0 {
-		unix.Close(p.folder)
+	for _, fd := range []int{p.folder, p.dev} {
+		if fd > 0 {
+			unix.Close(fd)
+		}
 	}
 }
 
@@ -162,7 +165,7 @@ func (s *supervisor) newContainer(spec *engine.Spec, img image) (c *container, e
 		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
 		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, run: &run{exited: make(chan struct{})},
 		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin, stdio: noStdio,
-		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1},
+		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1, files: spec.LogFiles, size: spec.LogSize},
 	}
 	if c.dir == "" {
 		c.dir = "/"
@@ -170,7 +173,10 @@ func (s *supervisor) newContainer(spec *engine.Spec, img image) (c *container, e
 	if c.bounds, err = s.walls.bounds(spec.Security); err != nil {
 		return nil, err
 	}
-	c.clean = !c.bounds.has("NET_ADMIN")
+	if _, err := rlimits(spec.Rlimits); err != nil {
+		return nil, err
+	}
+	c.clean = !c.bounds.has("NET_ADMIN") && !c.bounds.privileged && len(spec.Sysctls) == 0
 	return c, nil
 }
 
@@ -210,16 +216,13 @@ func (s *supervisor) prepare(c *container) (err error) {
 	if c.group, err = s.tree.Create(groupLimits(limits)); err != nil {
 		return unsupported(err)
 	}
-	if p.join, err = c.group.Join(); err != nil {
-		return err
-	}
-	if p.folder, err = c.group.Folder(); err != nil {
-		return err
-	}
 	if c.box == nil {
 		if err := s.join(c, c.spec.Network); err != nil {
 			return err
 		}
+	}
+	if err := c.ownSysctls(); err != nil {
+		return err
 	}
 	if err := s.makeRoot(c); err != nil {
 		return err
@@ -228,6 +231,15 @@ func (s *supervisor) prepare(c *container) (err error) {
 		return err
 	}
 	if err := s.openStdio(c, c.spec); err != nil {
+		return err
+	}
+	if err := s.openDev(c); err != nil {
+		return err
+	}
+	if p.join, err = c.group.Join(); err != nil {
+		return err
+	}
+	if p.folder, err = c.group.Folder(); err != nil {
 		return err
 	}
 	return s.record(c)

@@ -40,7 +40,7 @@ func (s *supervisor) etc(c *container) (pieces []rootfs.Piece, err error) {
 		keep bool
 	}{{"hosts", hosts, false}, {"hostname", []byte(c.ready.hostname + "\n"), false}, {"resolv.conf", resolv, true}} {
 		path := filepath.Join(dir, f.name)
-		if err := writeEtc(path, f.text, f.keep, int(c.slot.Base)); err != nil {
+		if err := writeEtc(path, f.text, f.keep, int(c.base())); err != nil {
 			return pieces, fmt.Errorf("supervisor: %w", err)
 		}
 		fd, err := rootfs.Bind(path, attrs, 0)

@@ -77,7 +77,7 @@ func (s *supervisor) exec(c *container, e *engine.ExecSpec, fds []int, fn func(e
 	if err := s.resolveIn(c, &as); err != nil {
 		return p, err
 	}
-	owner := int(c.slot.Base + as.user.UID)
+	owner := int(c.base() + as.user.UID)
 	var ends [3]int
 	if e.TTY {
 		slave := -1
@@ -118,7 +118,7 @@ func (c *container) execution(e *engine.ExecSpec) execution {
 	if e.User != nil {
 		x.user = *e.User
 	}
-	if e.Privileged { // as with Docker, the filter stays the container's
+	if e.Privileged && !c.bounds.privileged { // as with Docker, the filter stays the container's
 		x.bounds.caps = allCapabilities
 	}
 	return x
@@ -154,11 +154,11 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 	}
 	t.Add("namespaces", unix.SYS_SETNS, uintptr(c.pidfd), kinds)
 	t.Add("setsid", unix.SYS_SETSID)
+	addStdio(t, ends, terminal)
 	for n, l := range limits {
 		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
 	}
-	addStdio(t, ends, terminal)
-	addUser(t, c.slot.User, x.bounds, x.user)
+	addUser(t, c.userns(), x.bounds, x.user, false)
 	addExec(t, x.command, x.env, x.dir)
 	var pid int
 	// a child is in the process namespace that its parent's thread has chosen

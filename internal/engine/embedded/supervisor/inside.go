@@ -62,13 +62,16 @@ func (s *supervisor) attachRunning(c *container, m engine.Mount) error {
 		if c.tree == nil {
 			return unix.MoveMount(p.FD, "", unix.AT_FDCWD, p.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		}
-		return rootfs.Place(c.slot.Base, p)
+		return rootfs.Place(c.base(), p)
 	})
 }
 
 // detach makes a mount that is nowhere yet.
 func detach(c *container, m engine.Mount) (int, error) {
 	attrs := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	if c.bounds.privileged {
+		attrs = 0
+	}
 	if m.ReadOnly {
 		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
@@ -83,11 +86,11 @@ func detach(c *container, m engine.Mount) (int, error) {
 		if size == 0 {
 			size = c.limits.Memory / 2
 		}
-		return rootfs.Tmpfs(size, mode, c.slot.Base, int(attrs))
+		return rootfs.Tmpfs(size, mode, c.base(), int(attrs))
 	}
 	userns := 0
-	if m.Owned {
-		userns = c.slot.User
+	if m.Owned { // a privileged container's ids are the machine's as they are
+		userns = c.userns()
 	}
 	return rootfs.Bind(m.Source, attrs, userns)
 }

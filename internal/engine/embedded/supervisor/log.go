@@ -94,12 +94,24 @@ func (p *pump) remove(l *log) {
 	}
 }
 
-// The sizes of logs.
+// The sizes of logs, when nothing is said.
 const (
 	maxFrame   = 64 << 10
 	maxSegment = 16 << 20
 	maxKept    = 16 // segments of one container
 )
+
+// limits are how many segments the log may have, and of what size.
+func (l *log) limits() (files int, size int64) {
+	files, size = l.files, l.size
+	if files == 0 {
+		files = maxKept
+	}
+	if size == 0 {
+		size = maxSegment
+	}
+	return files, size
+}
 
 // buffer holds a frame: its head and its data, so that one write appends it.
 type buffer [segment.Head + maxFrame]byte
@@ -115,6 +127,8 @@ type log struct {
 	dir      string
 	pipes    [2]int // stdout's and stderr's reading ends; -1 when closed
 	terminal bool   // the first is a terminal's master, and there is no other
+	files    int    // how many segments are kept
+	size     int64  // of a segment, in bytes
 
 	mu       sync.Mutex
 	file     int // the last segment's descriptor, -1 when there is none
@@ -134,7 +148,7 @@ func (l *log) read(fd int, buf *buffer) bool {
 	} else if fd != l.pipes[0] {
 		return false // closed meanwhile
 	}
-	n, err := unix.Read(fd, buf[segment.Head:])
+	n, err := unix.Read(fd, buf[segment.Head:l.frame()])
 	if err != nil || n <= 0 {
 		return false // EAGAIN
 	}
@@ -162,13 +176,14 @@ func (l *log) drain() {
 // append writes a frame; l.mu is held. What cannot be written (a full disk) is
 // lost, but the container goes on.
 func (l *log) append(frame []byte) {
-	if l.file < 0 || l.end-l.segments[len(l.segments)-1] >= maxSegment {
+	// a segment begins with a frame, however small it is to be
+	if _, size := l.limits(); l.file < 0 || l.end > l.last() && l.end-l.last()+int64(len(frame)) > size {
 		if err := l.rotate(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return
 		}
 	}
-	at := l.end - l.segments[len(l.segments)-1]
+	at := l.end - l.last()
 	if n, err := unix.Pwrite(l.file, frame, at); err != nil || n < len(frame) {
 		_ = unix.Ftruncate(l.file, at)
 		fmt.Fprintln(os.Stderr, "supervisor: log:", err)
@@ -176,6 +191,15 @@ func (l *log) append(frame []byte) {
 	}
 	l.end += int64(len(frame))
 }
+
+// frame is how long a frame may be with its head: no longer than a segment.
+func (l *log) frame() int64 {
+	_, size := l.limits()
+	return min(max(size, 1<<10), segment.Head+maxFrame)
+}
+
+// last is where the last segment begins.
+func (l *log) last() int64 { return l.segments[len(l.segments)-1] }
 
 func (l *log) rotate() error {
 	if l.file >= 0 {
@@ -193,7 +217,7 @@ func (l *log) rotate() error {
 	}
 	l.file = fd
 	l.segments = append(l.segments, l.end)
-	if len(l.segments) > maxKept {
+	if files, _ := l.limits(); len(l.segments) > files {
 		_ = os.Remove(segment.Path(l.dir, l.segments[0]))
 		l.segments = l.segments[1:]
 	}

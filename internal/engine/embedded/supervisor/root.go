@@ -62,7 +62,7 @@ func (s *supervisor) makeRoot(c *container) error {
 
 // makeTree mounts a container's image, with a folder for what is written or none.
 func (s *supervisor) makeTree(c *container, written bool) (err error) {
-	i := rootfs.Image{Layers: c.image.layers, Userns: c.slot.User, Base: c.slot.Base, Trusted: c.spec.Security.AllowNewPrivileges}
+	i := rootfs.Image{Layers: c.image.layers, Userns: c.userns(), Base: c.base(), Trusted: c.bounds.newPrivileges, Devices: c.bounds.privileged}
 	if written {
 		i.Upper = s.upper(c.id)
 		if err := s.makeUpper(i.Upper); err != nil {

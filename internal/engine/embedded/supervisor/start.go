@@ -88,6 +88,9 @@ func startError(err error, program, dir string) error {
 		case "chdir":
 			return &engine.StartError{Step: e.Name, Path: dir, Err: e.Errno}
 		}
+		if name, ok := strings.CutPrefix(e.Name, sysctlStep); ok {
+			return fmt.Errorf("%w: write sysctl key %s: %w", engine.ErrInvalid, name, e.Errno)
+		}
 	}
 	return err
 }
@@ -124,15 +127,20 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 		t.Add("network namespace", unix.SYS_SETNS, uintptr(c.slot.Net), unix.CLONE_NEWNET)
 	}
 	t.Add("setsid", unix.SYS_SETSID)
-	addRoot(t, p.root, c.stdio.dev)
+	addRoot(t, p.root, p.dev)
 	s.addMounts(t, c)
+	addSysctls(t, c.spec.Sysctls)
+	if !c.bounds.privileged {
+		s.addMasks(t)
+	}
 	name := t.String(p.hostname)
 	t.Add("host name", unix.SYS_SETHOSTNAME, name, uintptr(len(p.hostname)))
+	addStdio(t, c.stdio.ends, c.stdio.terminal())
+	// after all that opens files: the child has many until the end
 	for n, l := range limits {
 		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
 	}
-	addStdio(t, c.stdio.ends, c.stdio.terminal())
-	addUser(t, c.slot.User, c.bounds, c.user)
+	addUser(t, c.userns(), c.bounds, c.user, c.bounds.mounts)
 	if c.spec.Init {
 		s.addInit(t, r, c.command, withHome(c.env, c.home), c.dir)
 	} else {
@@ -150,47 +158,11 @@ func addRoot(t *spawn.Table, root, dev int) {
 	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+"/dev/mqueue"))
 	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
-	if dev >= 0 {
+	if dev > 0 {
 		t.Add("mount /dev", unix.SYS_MOVE_MOUNT, uintptr(dev), t.String(""), atCwd, t.String("/dev"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String("/dev/mqueue"), t.String("mqueue"),
 		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.String(""))
-}
-
-// addMounts mounts what is made of the container's own namespaces, then what
-// was prepared. It comes after pivot_root: whatever links the root may hold,
-// their targets are inside.
-func (s *supervisor) addMounts(t *spawn.Table, c *container) {
-	const own = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	mount := func(kind, target string, flags uintptr, data string) {
-		t.Add("mount "+target, unix.SYS_MOUNT, t.String(kind), t.String(target), t.String(kind), flags, t.String(data))
-	}
-	mount("proc", "/proc", own, "")
-	mount("sysfs", "/sys", own|unix.MS_RDONLY, "")
-	empty := t.String("")
-	if pts := c.stdio.pts; pts >= 0 {
-		t.Add("mount /dev/pts", unix.SYS_MOVE_MOUNT, uintptr(pts), empty, atCwd, t.String("/dev/pts"), unix.MOVE_MOUNT_F_EMPTY_PATH)
-		t.Add("mount /dev/console", unix.SYS_MOUNT, t.String("/dev/pts/0"), t.String("/dev/console"), 0, unix.MS_BIND)
-	} else {
-		tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.slot.Base+ttyGroup)
-		mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, tty)
-	}
-	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=64m,uid=%d,gid=%d", c.slot.Base, c.slot.Base))
-	for _, m := range c.ready.mounts {
-		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, uintptr(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}
-	null, none := t.String("/dev/null"), t.String("tmpfs")
-	for _, p := range s.walls.maskedFiles {
-		t.Add("mask "+p, unix.SYS_MOUNT, null, t.String(p), 0, unix.MS_BIND)
-	}
-	for _, p := range s.walls.maskedFolders {
-		t.Add("mask "+p, unix.SYS_MOUNT, none, t.String(p), none, own|unix.MS_RDONLY, t.String("size=0,nr_inodes=2"))
-	}
-	for _, p := range s.walls.readOnly {
-		path := t.String(p)
-		t.Add("bind "+p, unix.SYS_MOUNT, path, path, 0, unix.MS_BIND|unix.MS_REC)
-		t.Add("read-only "+p, unix.SYS_MOUNT, 0, path, 0, unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|own)
-	}
 }
 
 // capHeader and capData are the arguments of capset(2).
@@ -203,9 +175,17 @@ type capHeader struct {
 
 // addUser gives up the machine's root for the container's ids and drops what it
 // must not have. Namespaces other than the user's and the network's stay the
-// machine's: not even the container's root can mount.
-func addUser(t *spawn.Table, userns int, b bounds, u engine.User) {
-	t.Add("user namespace", unix.SYS_SETNS, uintptr(userns), unix.CLONE_NEWUSER)
+// machine's: not even the container's root can mount. One that may mount gets,
+// with unshare, a copy of its mounts that its user namespace owns: the kernel
+// then lets it mount, but not take away or change what it did not mount itself.
+// A privileged container stays in the machine's user namespace (none given).
+func addUser(t *spawn.Table, userns int, b bounds, u engine.User, unshare bool) {
+	if userns > 0 {
+		t.Add("user namespace", unix.SYS_SETNS, uintptr(userns), unix.CLONE_NEWUSER)
+	}
+	if unshare {
+		t.Add("mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
+	}
 	if b.newPrivileges {
 		addFilter(t, b) // needs SYS_ADMIN, which goes below
 	}

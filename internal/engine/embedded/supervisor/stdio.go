@@ -20,23 +20,22 @@ type stdio struct {
 	ends  [3]int // the program's; -1 is /dev/null
 	input int    // where Engine.Input writes; -1: nowhere
 	run   uint64 // tells this run's input from another's
-	dev   int    // a /dev of the container's own; -1: the one that all share
 	pts   int    // the terminals' file system, for /dev/pts; -1 without a terminal
 	slave int    // the terminal
 }
 
-var noStdio = stdio{ends: [3]int{-1, -1, -1}, input: -1, dev: -1, pts: -1, slave: -1}
+var noStdio = stdio{ends: [3]int{-1, -1, -1}, input: -1, pts: -1, slave: -1}
 
 func (s *stdio) terminal() bool { return s.slave >= 0 }
 
 // openStdio makes it, and gives our ends to the pump; c.mu is held.
 func (s *supervisor) openStdio(c *container, spec *engine.Spec) error {
-	dir, owner := filepath.Join(s.runs(), string(c.id)), int(c.slot.Base+c.user.UID)
+	dir, owner := filepath.Join(s.runs(), string(c.id)), int(c.base()+c.user.UID)
 	c.stdio = noStdio
 	c.stdio.run = uint64(time.Now().UnixNano())
 	var err error
 	if spec.TTY {
-		err = c.openTerminal(owner, int(c.slot.Base+ttyGroup))
+		err = c.openTerminal(owner, int(c.base()+ttyGroup))
 	} else {
 		if spec.Stdin {
 			err = c.stdio.openInput(owner)
@@ -80,9 +79,6 @@ func (s *stdio) openInput(owner int) error {
 // closes its own; what is still in it at the end is drained with the log.
 func (c *container) openTerminal(owner, group int) (err error) {
 	s := &c.stdio
-	if s.dev, err = rootfs.Dev(c.slot.Base, nil, false); err != nil {
-		return err
-	}
 	if s.pts, err = rootfs.Terminals(uint32(group)); err != nil {
 		return err
 	}
@@ -123,8 +119,8 @@ func (s *stdio) closeChild() {
 		}
 		s.ends[i] = -1
 	}
-	closeAll(s.dev, s.pts)
-	s.dev, s.pts = -1, -1
+	closeAll(s.pts)
+	s.pts = -1
 }
 
 // close closes the rest. A terminal's master is the log's.

@@ -13,11 +13,6 @@ import (
 func unbuilt(s *engine.Spec) error {
 	for what, asked := range map[string]bool{
 		"the size of a root":      s.Root.Size != 0,
-		"devices":                 len(s.Devices) > 0,
-		"the size of /dev/shm":    s.ShmSize != 0,
-		"sysctls":                 len(s.Sysctls) > 0,
-		"privileged":              s.Security.Privileged,
-		"the size of logs":        s.LogFiles != 0 || s.LogSize != 0,
 		"lines of /etc/hosts":     s.Root.Host != nil && len(s.Network.Hosts) > 0,
 		"a resolver of one's own": s.Root.Host != nil && len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
 	} {

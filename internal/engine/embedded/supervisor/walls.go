@@ -43,6 +43,7 @@ var (
 // has, and the filters that have been compiled.
 type walls struct {
 	maskedFiles, maskedFolders, readOnly []string
+	own                                  uint64 // this process's capabilities
 
 	filters *filters
 }
@@ -69,6 +70,11 @@ func findWalls() (walls, error) {
 			w.readOnly = append(w.readOnly, p)
 		}
 	}
+	var own [2]unix.CapUserData
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &own[0]); err != nil {
+		return w, fmt.Errorf("supervisor: capabilities: %w", err)
+	}
+	w.own = uint64(own[1].Permitted)<<32 | uint64(own[0].Permitted)
 	_, err := w.filter(defaultCapabilities)
 	return w, err
 }
@@ -98,6 +104,8 @@ type bounds struct {
 	caps          uint64
 	filter        []unix.SockFilter // nil: none
 	newPrivileges bool
+	privileged    bool // no walls
+	mounts        bool // it may mount in a namespace of its own
 }
 
 func (b bounds) has(name string) bool {
@@ -105,41 +113,55 @@ func (b bounds) has(name string) bool {
 }
 
 func (w *walls) bounds(s engine.Security) (b bounds, err error) {
-	b = bounds{caps: defaultCapabilities, newPrivileges: s.AllowNewPrivileges}
-	drop, err := capabilitySet(s.DropCapabilities)
-	if err != nil {
+	if s.Privileged {
+		return bounds{caps: allCapabilities & w.own, newPrivileges: true, privileged: true}, nil
+	}
+	b.newPrivileges = s.AllowNewPrivileges
+	if b.caps, err = capabilities(s.AddCapabilities, s.DropCapabilities); err != nil {
 		return b, err
 	}
-	add, err := capabilitySet(s.AddCapabilities)
-	if err != nil {
-		return b, err
-	}
-	b.caps = b.caps&^drop | add
+	b.mounts = b.has("SYS_ADMIN")
 	if !s.SeccompUnconfined {
 		b.filter, err = w.filter(b.caps)
 	}
 	return b, err
 }
 
-func capabilitySet(names []string) (set uint64, err error) {
+// capabilities combines what is added and dropped as Docker does: all but the
+// dropped ones when ALL are added, those that are added when ALL are dropped, and
+// else the usual ones without the dropped and with the added.
+func capabilities(add, drop []string) (uint64, error) {
+	added, allAdded, err := capabilitySet(add)
+	if err != nil {
+		return 0, err
+	}
+	dropped, allDropped, err := capabilitySet(drop)
+	switch {
+	case err != nil:
+		return 0, err
+	case allAdded:
+		return allCapabilities &^ dropped, nil
+	case allDropped:
+		return added, nil
+	}
+	return defaultCapabilities&^dropped | added, nil
+}
+
+// capabilitySet resolves names; ALL is told apart.
+func capabilitySet(names []string) (set uint64, all bool, err error) {
 	for _, n := range names {
 		n = strings.TrimPrefix(strings.ToUpper(n), "CAP_")
 		if n == "ALL" {
-			return 1<<len(capabilityNames) - 1, nil
+			all = true
+			continue
 		}
 		i := slices.Index(capabilityNames, n)
 		if i < 0 {
-			return 0, fmt.Errorf("engine: %w: capability %q", engine.ErrInvalid, n)
+			return 0, false, fmt.Errorf("engine: %w: unknown capability: %q", engine.ErrInvalid, "CAP_"+n)
 		}
 		set |= 1 << i
 	}
-	return set, nil
-}
-
-// rlimitNumbers by name.
-var rlimitNumbers = map[string]int{
-	"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9,
-	"locks": 10, "sigpending": 11, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15,
+	return set, all, nil
 }
 
 // rlimits resolves the limits of a container: nofile as Docker has it unless
@@ -147,8 +169,8 @@ var rlimitNumbers = map[string]int{
 func rlimits(given []engine.Rlimit) (map[int]unix.Rlimit, error) {
 	all := map[int]unix.Rlimit{unix.RLIMIT_NOFILE: {Cur: 1024, Max: 65535}, unix.RLIMIT_CORE: {Cur: 0, Max: 0}}
 	for _, r := range given {
-		n, ok := rlimitNumbers[strings.ToLower(r.Name)]
-		if !ok || r.Soft > r.Hard {
+		n := slices.Index(engine.RlimitNames, strings.ToLower(r.Name))
+		if n < 0 || r.Soft > r.Hard {
 			return nil, fmt.Errorf("engine: %w: rlimit %s %d:%d", engine.ErrInvalid, r.Name, r.Soft, r.Hard)
 		}
 		all[n] = unix.Rlimit{Cur: r.Soft, Max: r.Hard}
