@@ -1,41 +1,49 @@
 package main
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"image"
-	_ "image/jpeg" // the thumbnail's format
 	"io"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
-	"skerry/examples/thumbnail"
-	"skerry/internal/api/iam"
-	"skerry/internal/api/lambda"
-	"skerry/internal/api/logs"
-	"skerry/internal/api/s3"
-	"skerry/internal/api/sts"
-	"skerry/internal/base/awserr"
-	"skerry/internal/base/ids"
+	"skerry/internal/cloud"
 )
 
-// demo shows a small application at work on a running cloud.
+// demos are small applications at work on a running cloud.
+var demos = []struct {
+	name, does string
+	run        func(ctx context.Context, s *show) (kept string, err error)
+}{
+	{"thumbnail", "a picture is put into a bucket, a Python function makes its thumbnail", demoThumbnail},
+	{"image", "a web server is made into an image, pushed to a repository, pulled from there and run", demoImage},
+}
+
+// demo shows one of them.
 func demo(ctx context.Context, args []string, out io.Writer) error {
-	if len(args) == 0 || args[0] != "thumbnail" {
-		fmt.Fprint(os.Stderr, "skerry demo thumbnail: a picture is put into a bucket, a Python function makes its thumbnail\n")
+	i := -1
+	if len(args) > 0 {
+		for n, d := range demos {
+			if d.name == args[0] {
+				i = n
+			}
+		}
+	}
+	if i < 0 {
+		for _, d := range demos {
+			fmt.Fprintf(os.Stderr, "skerry demo %-10s %s\n", d.name, d.does)
+		}
 		if len(args) > 0 && (args[0] == "-h" || args[0] == "--help") {
 			return flag.ErrHelp
 		}
 		return errUsage
 	}
 	var t target
-	f := flagSet("demo thumbnail", "a picture is put into a bucket, a Python function makes its thumbnail")
+	f := flagSet("demo "+demos[i].name, demos[i].does)
 	t.flags(f)
 	keep := f.Bool("keep", false, "leave everything in place at the end")
 	if err := parse(f, args[1:]); err != nil {
@@ -49,226 +57,48 @@ func demo(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	suffix := strings.ToLower(ids.Alnum(8))
-	d := &thumbnailDemo{
-		client: &client{s.Endpoint, s.Region, key}, out: out,
-		suffix: suffix, pictures: "pictures-" + suffix, thumbnails: "thumbnails-" + suffix, function: "thumbnail-" + suffix,
-	}
+	sh := &show{client: &client{s.Endpoint, s.Region, key}, server: s, out: out}
 	fmt.Fprintf(out, "on %s\n", s.Endpoint)
-	err = d.run(ctx)
+	kept, err := demos[i].run(ctx, sh)
 	if *keep {
-		fmt.Fprintf(out, "\nkept: %s, %s, the function and role %s\n", d.pictures, d.thumbnails, d.function)
+		fmt.Fprintf(out, "\nkept: %s\n", kept)
 		return err
 	}
-	return errors.Join(err, d.clean(context.WithoutCancel(ctx)))
+	return errors.Join(err, sh.clean(context.WithoutCancel(ctx)))
 }
 
-// thumbnailDemo is one run of examples/thumbnail.
-type thumbnailDemo struct {
+// show is one run of a demo.
+type show struct {
 	*client
-	out                                    io.Writer
-	suffix, pictures, thumbnails, function string
-	role, arn                              string
-	made                                   []func(context.Context) error // removes what was made, the last first
+	server cloud.Server
+	out    io.Writer
+	made   []func(context.Context) error // removes what was made, the last first
 }
 
-// step tells what happens next, with the time that it takes, and does it.
-func (d *thumbnailDemo) step(title string, do func() (string, error)) error {
-	fmt.Fprintf(d.out, "\n== %s\n", title)
-	began := time.Now()
-	report, err := do()
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(d.out, "%s\n   (%s)\n", strings.TrimRight(report, "\n"), time.Since(began).Round(100*time.Microsecond))
-	return err
+// step is what happens in a demo; do returns what there is to tell of it.
+type step struct {
+	title string
+	do    func() (string, error)
 }
 
-func (d *thumbnailDemo) run(ctx context.Context) error {
-	picture := islet()
-	for _, s := range []struct {
-		title string
-		do    func() (string, error)
-	}{
-		{"two buckets", func() (string, error) { return d.buckets(ctx) }},
-		{"a role that may read the one, write the other, and write its log", func() (string, error) { return d.makeRole(ctx) }},
-		{"the function: handler.py, unmodified AWS code with boto3 and Pillow", func() (string, error) { return d.makeFunction(ctx) }},
-		{"the bucket may invoke it, and does so for every new picture", func() (string, error) { return d.subscribe(ctx) }},
-		{"a picture", func() (string, error) { return d.upload(ctx, picture) }},
-		{"its thumbnail", func() (string, error) { return d.thumbnail(ctx) }},
-		{"the function's log", func() (string, error) { return d.log(ctx) }},
-	} {
-		if err := d.step(s.title, s.do); err != nil {
+// steps tells what happens next, with the time that it takes, and does it.
+func (s *show) steps(all []step) error {
+	for _, next := range all {
+		fmt.Fprintf(s.out, "\n== %s\n", next.title)
+		began := time.Now()
+		report, err := next.do()
+		if err != nil {
 			return err
 		}
+		fmt.Fprintf(s.out, "%s\n   (%s)\n", strings.TrimRight(report, "\n"), time.Since(began).Round(100*time.Microsecond))
 	}
 	return nil
 }
 
-func (d *thumbnailDemo) undo(f func(context.Context) error) { d.made = append(d.made, f) }
-
-func (d *thumbnailDemo) buckets(ctx context.Context) (string, error) {
-	for _, b := range []string{d.pictures, d.thumbnails} {
-		in := &s3.CreateBucketInput{Bucket: &b}
-		if d.region != "us-east-1" {
-			in.CreateBucketConfiguration = &s3.CreateBucketConfiguration{LocationConstraint: &d.region}
-		}
-		if _, err := call[s3.CreateBucketOutput](ctx, d.client, s3.Schema, "CreateBucket", in); err != nil {
-			return "", err
-		}
-		d.undo(func(ctx context.Context) error {
-			_, err := call[s3.DeleteBucketOutput](ctx, d.client, s3.Schema, "DeleteBucket", &s3.DeleteBucketInput{Bucket: &b})
-			return err
-		})
-	}
-	return d.pictures + ", " + d.thumbnails, nil
-}
-
-func (d *thumbnailDemo) makeRole(ctx context.Context) (string, error) {
-	out, err := call[iam.CreateRoleOutput](ctx, d.client, iam.Schema, "CreateRole",
-		&iam.CreateRoleInput{RoleName: &d.function, AssumeRolePolicyDocument: new(thumbnail.Trust)})
-	if err != nil {
-		return "", err
-	}
-	d.role = *out.Role.Arn
-	d.undo(func(ctx context.Context) error {
-		_, err := call[iam.DeleteRoleOutput](ctx, d.client, iam.Schema, "DeleteRole", &iam.DeleteRoleInput{RoleName: &d.function})
-		return err
-	})
-	policy := strings.ReplaceAll(thumbnail.Policy, "SUFFIX", d.suffix)
-	_, err = call[iam.PutRolePolicyOutput](ctx, d.client, iam.Schema, "PutRolePolicy",
-		&iam.PutRolePolicyInput{RoleName: &d.function, PolicyName: new("thumbnail"), PolicyDocument: &policy})
-	if err != nil {
-		return "", err
-	}
-	d.undo(func(ctx context.Context) error {
-		_, err := call[iam.DeleteRolePolicyOutput](ctx, d.client, iam.Schema, "DeleteRolePolicy",
-			&iam.DeleteRolePolicyInput{RoleName: &d.function, PolicyName: new("thumbnail")})
-		return err
-	})
-	return d.role, nil
-}
-
-func (d *thumbnailDemo) makeFunction(ctx context.Context) (string, error) {
-	code, err := zipped("handler.py", thumbnail.Handler)
-	if err != nil {
-		return "", err
-	}
-	out, err := call[lambda.CreateFunctionOutput](ctx, d.client, lambda.Schema, "CreateFunction", &lambda.CreateFunctionInput{
-		FunctionName: &d.function, Runtime: new(pythonRuntime(ctx)), Handler: new("handler.handler"), Role: &d.role,
-		Code: &lambda.FunctionCode{ZipFile: code}, Timeout: new(int32(30)), MemorySize: new(int32(512)),
-		Environment: &lambda.Environment{Variables: map[string]string{"THUMBNAIL_BUCKET": d.thumbnails}},
-	})
-	if err != nil {
-		return "", err
-	}
-	d.arn = *out.FunctionArn
-	d.undo(func(ctx context.Context) error {
-		_, err := call[lambda.DeleteFunctionOutput](ctx, d.client, lambda.Schema, "DeleteFunction", &lambda.DeleteFunctionInput{FunctionName: &d.function})
-		return err
-	})
-	return d.arn + " (" + *out.Runtime + ")", d.wait(ctx, func() (bool, error) {
-		got, err := call[lambda.GetFunctionConfigurationOutput](ctx, d.client, lambda.Schema, "GetFunctionConfiguration",
-			&lambda.GetFunctionConfigurationInput{FunctionName: &d.function})
-		return err == nil && (got.State == nil || *got.State == lambda.StateActive), err
-	})
-}
-
-func (d *thumbnailDemo) subscribe(ctx context.Context) (string, error) {
-	who, err := call[sts.GetCallerIdentityOutput](ctx, d.client, sts.Schema, "GetCallerIdentity", &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return "", err
-	}
-	_, err = call[lambda.AddPermissionOutput](ctx, d.client, lambda.Schema, "AddPermission", &lambda.AddPermissionInput{
-		FunctionName: &d.function, StatementId: new("pictures"), Action: new("lambda:InvokeFunction"),
-		Principal: new("s3.amazonaws.com"), SourceArn: new("arn:aws:s3:::" + d.pictures), SourceAccount: who.Account,
-	})
-	if err != nil {
-		return "", err
-	}
-	_, err = call[s3.PutBucketNotificationConfigurationOutput](ctx, d.client, s3.Schema, "PutBucketNotificationConfiguration",
-		&s3.PutBucketNotificationConfigurationInput{
-			Bucket: &d.pictures,
-			NotificationConfiguration: &s3.NotificationConfiguration{LambdaFunctionConfigurations: []s3.LambdaFunctionConfiguration{
-				{LambdaFunctionArn: &d.arn, Events: []string{"s3:ObjectCreated:*"}},
-			}},
-		})
-	return "s3:ObjectCreated:* of " + d.pictures, err
-}
-
-func (d *thumbnailDemo) upload(ctx context.Context, picture []byte) (string, error) {
-	_, err := call[s3.PutObjectOutput](ctx, d.client, s3.Schema, "PutObject", &s3.PutObjectInput{
-		Bucket: &d.pictures, Key: new("islet.jpg"), Body: bytes.NewReader(picture), ContentType: new("image/jpeg"),
-	})
-	d.undo(d.forget(d.pictures))
-	d.undo(d.forget(d.thumbnails))
-	size, _, decodeErr := image.DecodeConfig(bytes.NewReader(picture))
-	return fmt.Sprintf("s3://%s/islet.jpg, %dx%d, %d bytes", d.pictures, size.Width, size.Height, len(picture)), errors.Join(err, decodeErr)
-}
-
-// forget removes the picture from a bucket.
-func (d *thumbnailDemo) forget(bucket string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		_, err := call[s3.DeleteObjectOutput](ctx, d.client, s3.Schema, "DeleteObject", &s3.DeleteObjectInput{Bucket: &bucket, Key: new("islet.jpg")})
-		return err
-	}
-}
-
-func (d *thumbnailDemo) thumbnail(ctx context.Context) (string, error) {
-	var small []byte
-	err := d.wait(ctx, func() (bool, error) {
-		got, err := call[s3.GetObjectOutput](ctx, d.client, s3.Schema, "GetObject", &s3.GetObjectInput{Bucket: &d.thumbnails, Key: new("islet.jpg")})
-		if awserr.Code(err) == "NoSuchKey" {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		defer got.Body.Close()
-		small, err = io.ReadAll(got.Body)
-		return true, err
-	})
-	if err != nil {
-		log, logErr := d.events(ctx)
-		return "", errors.Join(err, fmt.Errorf("the function's log:\n%s", log), logErr)
-	}
-	size, format, err := image.DecodeConfig(bytes.NewReader(small))
-	return fmt.Sprintf("s3://%s/islet.jpg, %dx%d, %d bytes of %s", d.thumbnails, size.Width, size.Height, len(small), strings.ToUpper(format)), err
-}
-
-// log waits for the REPORT line, which is written when the invocation is over.
-func (d *thumbnailDemo) log(ctx context.Context) (string, error) {
-	var log string
-	err := d.wait(ctx, func() (bool, error) {
-		var err error
-		log, err = d.events(ctx)
-		return strings.Contains(log, "REPORT RequestId"), err
-	})
-	d.undo(func(ctx context.Context) error {
-		_, err := call[logs.DeleteLogGroupOutput](ctx, d.client, logs.Schema, "DeleteLogGroup", &logs.DeleteLogGroupInput{LogGroupName: new("/aws/lambda/" + d.function)})
-		return err
-	})
-	return log, err
-}
-
-func (d *thumbnailDemo) events(ctx context.Context) (string, error) {
-	out, err := call[logs.FilterLogEventsOutput](ctx, d.client, logs.Schema, "FilterLogEvents",
-		&logs.FilterLogEventsInput{LogGroupName: new("/aws/lambda/" + d.function)})
-	if awserr.Code(err) == "ResourceNotFoundException" {
-		return "", nil // nothing is logged yet
-	}
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	for _, e := range out.Events {
-		fmt.Fprintf(&b, "   %s\n", strings.TrimRight(*e.Message, "\n"))
-	}
-	return b.String(), nil
-}
+func (s *show) undo(f func(context.Context) error) { s.made = append(s.made, f) }
 
 // wait asks until something holds, for a minute.
-func (d *thumbnailDemo) wait(ctx context.Context, holds func() (bool, error)) error {
+func (s *show) wait(ctx context.Context, holds func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -286,38 +116,11 @@ func (d *thumbnailDemo) wait(ctx context.Context, holds func() (bool, error)) er
 }
 
 // clean removes what was made.
-func (d *thumbnailDemo) clean(ctx context.Context) error {
+func (s *show) clean(ctx context.Context) error {
 	var errs []error
-	for i := len(d.made) - 1; i >= 0; i-- {
-		errs = append(errs, d.made[i](ctx))
+	for _, undo := range slices.Backward(s.made) {
+		errs = append(errs, undo(ctx))
 	}
-	fmt.Fprintf(d.out, "\nall of it is removed again (--keep leaves it)\n")
+	fmt.Fprintf(s.out, "\nall of it is removed again (--keep leaves it)\n")
 	return errors.Join(errs...)
-}
-
-// zipped returns an archive of one file.
-func zipped(name string, content []byte) ([]byte, error) {
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	h := &zip.FileHeader{Name: name, Method: zip.Deflate}
-	h.SetMode(0o644) // as anyone must be able to read it
-	w, err := z.CreateHeader(h)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(content); err != nil {
-		return nil, err
-	}
-	err = z.Close() // which writes the directory
-	return b.Bytes(), err
-}
-
-// pythonRuntime names the runtime of the machine's own Python, which is where
-// Debian's Pillow is.
-func pythonRuntime(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "/usr/bin/python3", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])").Output()
-	if err != nil {
-		return "python3.13"
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -28,6 +28,7 @@ type Server struct {
 	Region   string `json:"region"`
 	Loopback bool   `json:"loopback"`
 	Bundle   string `json:"bundle"` // certificate authorities: the system's and Skerry's own
+	Docker   string `json:"docker"` // the socket for docker clients; empty if there is none
 }
 
 const serverFile = "server.json"
