@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // NetworkMode says which network a container has.
@@ -100,6 +102,53 @@ type SecurityGroup struct {
 	Egress  []FirewallRule
 }
 
+// MaxGroups is how many security groups a network can have, and MaxRules how many
+// rules, prefixes and groups of rules they can have together.
+const (
+	MaxGroups = 10_000
+	MaxRules  = 100_000
+)
+
+// ValidateFirewall checks the arguments of SetFirewall for faults that no driver
+// accepts. Its errors are ErrInvalid.
+func ValidateFirewall(network string, groups []SecurityGroup) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("engine: %w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if !ID(network).Valid() {
+		return bad("network name %q", network)
+	}
+	if len(groups) > MaxGroups {
+		return bad("%d security groups", len(groups))
+	}
+	seen, peers := map[string]bool{}, 0
+	for _, g := range groups {
+		if g.ID == "" || len(g.ID) > 255 || strings.ContainsRune(g.ID, 0) || seen[g.ID] {
+			return bad("security group %q, empty or twice", g.ID)
+		}
+		seen[g.ID] = true
+		for _, r := range slices.Concat(g.Ingress, g.Egress) {
+			ports := r.From != 0 || r.To != 0
+			switch {
+			case r.Protocol != "" && r.Protocol != "tcp" && r.Protocol != "udp" && r.Protocol != "icmp":
+				return bad("protocol %q in security group %s", r.Protocol, g.ID)
+			case ports && r.Protocol != "tcp" && r.Protocol != "udp", r.From > r.To:
+				return bad("ports %d to %d of protocol %q in security group %s", r.From, r.To, r.Protocol, g.ID)
+			}
+			for _, p := range r.Prefixes {
+				if !p.IsValid() {
+					return bad("a prefix that is none in security group %s", g.ID)
+				}
+			}
+			peers += len(r.Prefixes) + len(r.Groups)
+		}
+	}
+	if peers > MaxRules {
+		return bad("%d rules of security groups", peers)
+	}
+	return nil
+}
+
 // FirewallRule lets packets through.
 type FirewallRule struct {
 	Protocol string // "tcp", "udp", "icmp", or empty for all
@@ -127,6 +176,11 @@ func (n *Network) Validate() error {
 		}
 		if !n.Address.Is4() || n.Address.IsLoopback() || n.Address.IsMulticast() || n.Address.IsLinkLocalUnicast() || n.Address.IsUnspecified() {
 			return bad("address %s", n.Address)
+		}
+		for _, id := range n.Groups {
+			if id == "" || len(id) > 255 || strings.ContainsRune(id, 0) {
+				return bad("security group %q", id)
+			}
 		}
 	default:
 		return bad("network %q", n.Mode)

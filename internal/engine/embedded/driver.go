@@ -391,6 +391,14 @@ func (d *Driver) Attach(ctx context.Context, id engine.ID, m engine.Mount) error
 	return d.do(ctx, protocol.Request{Op: protocol.OpAttach, ID: id, Mount: &m})
 }
 
+// SetFirewall replaces a network's security groups.
+func (d *Driver) SetFirewall(ctx context.Context, network string, groups []engine.SecurityGroup) error {
+	if err := engine.ValidateFirewall(network, groups); err != nil {
+		return err
+	}
+	return d.do(ctx, protocol.Request{Op: protocol.OpFirewall, Network: network, Groups: groups})
+}
+
 // Stats reads the counters.
 func (d *Driver) Stats(ctx context.Context, id engine.ID) (engine.Stats, error) {
 	r, _, err := d.call(ctx, &protocol.Request{Op: protocol.OpStats, ID: id})

@@ -316,3 +316,45 @@ func TestNetworksOfKilledSupervisor(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Security groups are told before a network is there, and to one supervisor for the
+// next.
+func TestFirewallIsKept(t *testing.T) {
+	d := open(t)
+	hasNetworks(t, d)
+	ctx := context.Background()
+	group := func(prefix string) []engine.SecurityGroup {
+		return []engine.SecurityGroup{{ID: "sg", Ingress: []engine.FirewallRule{{Protocol: "tcp", From: 80, To: 80, Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}}}}}
+	}
+	if err := d.SetFirewall(ctx, "blue", group("10.0.0.8/31")); err != nil {
+		t.Fatal(err)
+	}
+	closed := withNamed("blue", "10.0.0.5")
+	closed.Groups = []string{"sg"}
+	look := func(when string) {
+		t.Helper()
+		id := server(t, d, "web", closed)
+		for from, want := range map[string]string{"10.0.0.9": "web 10.0.0.9", "10.0.0.10": ""} {
+			if got := ask(t, d, withNamed("blue", from), "10.0.0.5:80"); got != want {
+				t.Errorf("%s, from %s: %q", when, from, got)
+			}
+		}
+		if err := d.Remove(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("told before")
+	look("the network is gone and here again")
+	pid := supervisorPid(t, d)
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the supervisor is gone", func() bool { return reaped(pid) })
+	look("of another supervisor")
+	if err := d.SetFirewall(ctx, "blue", nil); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(d.cfg.Data + "/firewall"); len(left) > 0 {
+		t.Errorf("kept: %v", left)
+	}
+}

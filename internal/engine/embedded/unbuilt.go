@@ -16,11 +16,6 @@ func unsupported(what string) error {
 	return fmt.Errorf("engine: %s: %w", what, engine.ErrUnsupported)
 }
 
-// SetFirewall is not built yet.
-func (d *Driver) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
-	return unsupported("security groups")
-}
-
 // ReadFiles is not built yet.
 func (d *Driver) ReadFiles(context.Context, engine.ID, string) (io.ReadCloser, error) {
 	return nil, unsupported("copying files")

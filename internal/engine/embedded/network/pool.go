@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
 )
 
 // Mode is what a slot's network has.
@@ -44,6 +46,7 @@ type Pool struct {
 	machine *machine   // made at the first need, as are the routers
 	router  *Router    // of mode NAT
 	named   map[string]*Router
+	groups  map[string][]engine.SecurityGroup // by network, there or not
 
 	mu     sync.Mutex
 	next   int   // the lowest number never used
@@ -77,7 +80,8 @@ const (
 // NewPool returns a pool for the engine of that name. Every namespace has the
 // local addresses on its loopback.
 func NewPool(name string, local []netip.Addr) *Pool {
-	return &Pool{name: name, local: local, named: map[string]*Router{}, fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
+	return &Pool{name: name, local: local, named: map[string]*Router{}, groups: map[string][]engine.SecurityGroup{},
+		fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
 }
 
 // Take returns a slot of mode None or NAT for that account.

@@ -16,6 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"skerry/internal/engine"
 )
 
 // gateway is the router as every sandbox knows it.
@@ -32,25 +34,27 @@ type Router struct {
 	nat    *nftables.Table
 	ports  *nftables.Set // where published ports lead to
 
-	mu      sync.Mutex
-	members map[netip.Addr]bool // of a named network
-	taken   map[endpoint]bool   // ports of the uplink's address
+	mu       sync.Mutex
+	members  map[netip.Addr][]string // of a named network, with their security groups
+	groups   []engine.SecurityGroup
+	firewall firewall          // of a named network
+	taken    map[endpoint]bool // ports of the uplink's address
 }
 
-// newRouter makes a router. One without an uplink leads nowhere; an open one lets
-// its sandboxes reach each other.
-func newRouter(m *machine, uplink, open bool) (*Router, error) {
-	r := &Router{fd: -1, mtu: outsideMTU(), members: map[netip.Addr]bool{}, taken: map[endpoint]bool{}}
+// newRouter makes a router: one that keeps its sandboxes apart, or of a named
+// network, and that leads nowhere without an uplink.
+func newRouter(m *machine, uplink, named bool) (*Router, error) {
+	r := &Router{fd: -1, mtu: outsideMTU(), members: map[netip.Addr][]string{}, taken: map[endpoint]bool{}}
 	r.nat = &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skerry"}
 	r.ports = toPort(r.nat, "ports", 1, false)
-	if err := r.open(m, uplink, open); err != nil {
+	if err := r.open(m, uplink, named); err != nil {
 		r.close()
 		return nil, fmt.Errorf("network: router: %w", err)
 	}
 	return r, nil
 }
 
-func (r *Router) open(m *machine, uplink, open bool) (err error) {
+func (r *Router) open(m *machine, uplink, named bool) (err error) {
 	if r.fd, err = newNet(); err != nil {
 		return err
 	}
@@ -68,20 +72,16 @@ func (r *Router) open(m *machine, uplink, open bool) (err error) {
 	}); err != nil {
 		return err
 	}
-	r.nft.netns = r.fd
-	if err := r.nft.change(func(c *nftables.Conn) error { return r.walls(c, open) }); err != nil {
-		return err
-	}
 	if _, err := address(r.handle, "lo", netip.PrefixFrom(gateway, 32)); err != nil {
 		return err
 	}
-	if !uplink {
-		return nil
+	if uplink {
+		if r.pair, err = m.link(r); err != nil {
+			return fmt.Errorf("uplink: %w", err)
+		}
 	}
-	if r.pair, err = m.link(r); err != nil {
-		return fmt.Errorf("uplink: %w", err)
-	}
-	return nil
+	r.nft.netns = r.fd // nobody hangs on it yet
+	return r.nft.change(func(c *nftables.Conn) error { return r.walls(c, named) })
 }
 
 // linked sets the router's end of the uplink up.
@@ -180,7 +180,7 @@ func (r *Router) detach(addr netip.Addr) error {
 }
 
 // walls are the rules in the router.
-func (r *Router) walls(c *nftables.Conn, open bool) error {
+func (r *Router) walls(c *nftables.Conn, named bool) error {
 	t := c.AddTable(r.nat)
 	if err := c.AddSet(r.ports, nil); err != nil {
 		return err
@@ -191,19 +191,23 @@ func (r *Router) walls(c *nftables.Conn, open bool) error {
 			Priority: nftables.ChainPriorityFilter, Policy: &drop})
 	}
 	closed("input", nftables.ChainHookInput)
-	forward := closed("forward", nftables.ChainHookForward)
-	accept := verdict(expr.VerdictAccept)
-	c.AddRule(rule(t, forward, established(), accept))
-	c.AddRule(rule(t, forward, to("up"), accept))
-	c.AddRule(rule(t, forward, from("up"), published(), accept))
-	if open {
-		c.AddRule(rule(t, forward, notFrom("up"), accept))
-	}
 	nat := func(name string, at *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
 		return c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeNAT, Hooknum: at, Priority: prio})
 	}
 	c.AddRule(rule(t, nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest), from("up"), translate(r.ports, false)))
 	c.AddRule(rule(t, nat("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource), to("up"), masquerade()))
+	if named {
+		var machine netip.Addr
+		if r.pair.IsValid() {
+			machine = r.pair.Addr()
+		}
+		return r.firewall.walls(c, machine)
+	}
+	forward := closed("forward", nftables.ChainHookForward)
+	accept := verdict(expr.VerdictAccept)
+	c.AddRule(rule(t, forward, established(), accept))
+	c.AddRule(rule(t, forward, to("up"), accept))
+	c.AddRule(rule(t, forward, from("up"), published(), accept))
 	return nil
 }
 

@@ -106,15 +106,11 @@ func toAny(prefix string) []expr.Any        { return prefixed(expr.MetaKeyOIFNAM
 func verdict(k expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: k}} }
 func masquerade() []expr.Any                { return []expr.Any{&expr.Masq{}} }
 
-// notFrom is of every other interface.
-func notFrom(name string) []expr.Any {
-	e := from(name)
-	e[1].(*expr.Cmp).Op = expr.CmpOpNeq
-	return e
-}
-
-// destinationAt is where the address is in the header of IPv4.
-const destinationAt = 16
+// Where addresses are in the header of IPv4.
+const (
+	sourceAt      = 12
+	destinationAt = 16
+)
 
 func header(at, register uint32) expr.Any {
 	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: 4}

@@ -42,26 +42,29 @@ const (
 	OpEvents   = "events"
 	OpList     = "list"
 	OpInspect  = "inspect"
+	OpFirewall = "firewall" // with Network and Groups
 	OpShutdown = "shutdown" // kills all containers, removes everything, and ends the supervisor
 )
 
 // Request is one of them, with what it needs.
 type Request struct {
 	Op      string
-	ID      engine.ID        `json:",omitempty"`
-	Spec    *engine.Spec     `json:",omitempty"`
-	Image   string           `json:",omitempty"` // create: the id of the root's image
-	Layers  []string         `json:",omitempty"` // create: the folders of its layers, the lowest first
-	Limits  *engine.Limits   `json:",omitempty"`
-	Mount   *engine.Mount    `json:",omitempty"`
-	Exec    *engine.ExecSpec `json:",omitempty"`
-	Signal  int              `json:",omitempty"`
-	Frozen  bool             `json:",omitempty"`
-	Sockets []engine.Socket  `json:",omitempty"`
-	After   engine.Cursor    `json:",omitempty"`
-	Wait    bool             `json:",omitempty"`
-	Size    engine.Size      `json:",omitzero"`
-	Run     uint64           `json:",omitempty"` // of the input that ends
+	ID      engine.ID              `json:",omitempty"`
+	Spec    *engine.Spec           `json:",omitempty"`
+	Image   string                 `json:",omitempty"` // create: the id of the root's image
+	Layers  []string               `json:",omitempty"` // create: the folders of its layers, the lowest first
+	Limits  *engine.Limits         `json:",omitempty"`
+	Mount   *engine.Mount          `json:",omitempty"`
+	Exec    *engine.ExecSpec       `json:",omitempty"`
+	Signal  int                    `json:",omitempty"`
+	Frozen  bool                   `json:",omitempty"`
+	Sockets []engine.Socket        `json:",omitempty"`
+	After   engine.Cursor          `json:",omitempty"`
+	Wait    bool                   `json:",omitempty"`
+	Size    engine.Size            `json:",omitzero"`
+	Run     uint64                 `json:",omitempty"` // of the input that ends
+	Network string                 `json:",omitempty"` // of OpFirewall
+	Groups  []engine.SecurityGroup `json:",omitempty"`
 }
 
 // Reply is an answer.

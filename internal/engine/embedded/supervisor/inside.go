@@ -227,7 +227,7 @@ func (s *supervisor) capabilities() engine.Capabilities {
 		c.Missing = append(c.Missing, engine.Missing{What: "the outside world from sandboxes", Why: err.Error(),
 			Mend: "modprobe nf_tables nft_masq nft_ct nf_conntrack veth"})
 	} else {
-		c.Outside, c.NamedNetworks, c.Ports = true, true, true
+		c.Outside, c.NamedNetworks, c.Ports, c.Firewall = true, true, true, true
 	}
 	return c
 }

@@ -72,6 +72,8 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 		return s.fail(conn, s.create(req.Spec, image{req.Image, req.Layers}))
 	case protocol.OpList:
 		return s.list(conn)
+	case protocol.OpFirewall:
+		return s.fail(conn, s.setFirewall(req.Network, req.Groups))
 	case protocol.OpEvents:
 		return s.events(conn, req.After)
 	case protocol.OpShutdown:

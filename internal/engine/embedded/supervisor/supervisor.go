@@ -62,22 +62,23 @@ func Main() {
 
 // supervisor is the whole state.
 type supervisor struct {
-	cfg     protocol.Config
-	lock    *os.File
-	socket  *net.UnixListener
-	tree    *cgroup.Tree
-	pool    *network.Pool
-	boxes   sandboxes
-	roots   *rootfs.Roots
-	spares  spares
-	spawner *rootfs.Room
-	walls   walls
-	pump    *pump
-	reaper  *reaper
-	journal journal
-	caps    engine.Capabilities
-	ownPids int // descriptor of this process's namespace of processes
-	init    int // the program that is process 1 where one is asked for
+	cfg      protocol.Config
+	lock     *os.File
+	socket   *net.UnixListener
+	tree     *cgroup.Tree
+	pool     *network.Pool
+	boxes    sandboxes
+	firewall sync.Mutex // of SetFirewall
+	roots    *rootfs.Roots
+	spares   spares
+	spawner  *rootfs.Room
+	walls    walls
+	pump     *pump
+	reaper   *reaper
+	journal  journal
+	caps     engine.Capabilities
+	ownPids  int // descriptor of this process's namespace of processes
+	init     int // the program that is process 1 where one is asked for
 
 	mu         sync.Mutex
 	containers map[engine.ID]*container
@@ -141,6 +142,9 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	s.reaper = newReaper()
 	s.journal.start(uint64(time.Now().UnixNano()))
 	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	if err := s.recoverFirewalls(); err != nil {
 		return nil, err
 	}
 	s.caps = s.capabilities()
