@@ -210,7 +210,7 @@ func large(size int) enginetest.ImageSpec {
 func TestPullResumes(t *testing.T) {
 	b, r := open(t), newRegistry(t)
 	r.cut, r.fail = 3, 2
-	spec := large(1 << 20)
+	spec := large(200 << 10)
 	r.add("app", "latest", docker, spec)
 	if _, err := b.Pull(t.Context(), r.name("app"), engine.PullOptions{}); err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestPullLies(t *testing.T) {
 // TestPullShared pulls two images with a common layer at once; one caller gives up.
 func TestPullShared(t *testing.T) {
 	b, r := open(t), newRegistry(t)
-	common := large(1 << 20).Layers[0]
+	common := large(200 << 10).Layers[0]
 	specs := map[string]enginetest.ImageSpec{}
 	for _, name := range []string{"one", "two"} {
 		specs[name] = enginetest.ImageSpec{Layers: [][]enginetest.ImageFile{common, {{Name: name, Content: []byte(name)}}}}
@@ -315,7 +315,7 @@ func TestPullShared(t *testing.T) {
 
 func TestPullCancelled(t *testing.T) {
 	b, r := open(t), newRegistry(t)
-	r.add("app", "latest", docker, large(1<<20))
+	r.add("app", "latest", docker, large(200<<10))
 	r.gate = make(chan struct{})
 	r.await = func(path string) bool { return strings.Contains(path, "/blobs/") }
 	ctx, cancel := context.WithCancel(t.Context())

@@ -36,6 +36,7 @@ type registry struct {
 	fail  int    // how many requests are answered by 503
 	gate  chan struct{}
 	await func(path string) bool // which requests wait at the gate
+	stall func(path string) bool // which blobs stop there in the middle
 }
 
 type stored struct {
@@ -217,7 +218,15 @@ func (r *registry) serve(w http.ResponseWriter, q *http.Request) {
 	} else if repo, rest, ok := strings.Cut(path, "/blobs/uploads/"); ok {
 		r.upload(w, q, repo, rest)
 	} else if repo, d, ok := strings.Cut(path, "/blobs/"); ok {
-		r.blob(w, q, repo, d)
+		b, ok := r.blobs[repo][d]
+		cut := r.cut > 0 && len(b) > 1 && q.Method == http.MethodGet
+		if cut {
+			r.cut--
+		}
+		stall := r.stall != nil && r.stall(q.URL.Path)
+		r.mu.Unlock()
+		defer r.mu.Lock()
+		r.blob(w, q, b, ok, cut, stall)
 	}
 }
 
@@ -284,8 +293,8 @@ func (r *registry) manifest(w http.ResponseWriter, q *http.Request, repo, ref st
 	}
 }
 
-func (r *registry) blob(w http.ResponseWriter, q *http.Request, repo, d string) {
-	b, ok := r.blobs[repo][d]
+// blob serves a blob, or the first half of it.
+func (r *registry) blob(w http.ResponseWriter, q *http.Request, b []byte, ok, cut, stall bool) {
 	if !ok {
 		deny(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
 		return
@@ -302,13 +311,22 @@ func (r *registry) blob(w http.ResponseWriter, q *http.Request, repo, d string) 
 	if q.Method == http.MethodHead {
 		return
 	}
-	if rest := b[from:]; r.cut > 0 && len(rest) > 1 {
-		r.cut--
+	rest := b[from:]
+	if cut || stall {
 		_, _ = w.Write(rest[:len(rest)/2])
 		_ = http.NewResponseController(w).Flush()
+		rest = rest[len(rest)/2:]
+	}
+	if stall {
+		select {
+		case <-r.gate:
+		case <-q.Context().Done():
+		}
+	}
+	if cut {
 		panic(http.ErrAbortHandler)
 	}
-	_, _ = w.Write(b[from:])
+	_, _ = w.Write(rest)
 }
 
 func (r *registry) upload(w http.ResponseWriter, q *http.Request, repo, id string) {

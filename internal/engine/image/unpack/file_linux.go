@@ -12,7 +12,7 @@ import (
 
 const (
 	page     = 4096
-	roomStep = 64 << 20 // bytes between looks at the free space
+	roomStep = 8 << 20 // bytes between looks at the free space
 )
 
 var zeros [page]byte
