@@ -1,0 +1,45 @@
+// Package daemon serves the Docker Engine API (versions 1.24 to 1.47) on a unix
+// socket, so that Docker's own client, Compose and what speaks to a Docker
+// daemon run containers by Skerry's engine. Who can open the socket is root on
+// the machine, as with Docker's.
+//
+// # What is where
+//
+//	daemon/containers   id -> name, what was asked for (Docker's JSON), what the
+//	                    engine was told, state; found by name, network, volume
+//	daemon/execs        id -> the programs of docker exec; found by container
+//	daemon/networks     id -> name, subnet
+//	daemon/volumes      name -> labels; the files are in <dir>/volumes/<name>/_data
+//
+// The containers themselves are the engine's, under the same ids. Events, who is
+// attached and who waits are in memory alone.
+//
+// # A container's states
+//
+//	create -> created -> start -> running <-> paused
+//	                       ^        |
+//	                       |      exits
+//	        restarting <---+--------+---> exited -> remove -> gone
+//	            (its policy)        +---> removing (--rm) --> gone
+//
+// Every change of a state is made by one of two: the client's call, or the end
+// of a run, which the engine's events tell the container loop. Both hold the
+// container's lock. After a kill of the server the loop compares the rows with
+// the engine's list, and goes on.
+//
+// # What is left out
+//
+// These answer 501 and say so: docker build, commit, diff, search, import,
+// swarm mode, plugins, checkpoints, attaching by WebSocket; a container in more
+// than one network, moving one to another network, IPv6, MAC addresses, links
+// and volume drivers; and the settings that refuse lists. Unlike Docker's:
+//
+//   - the address of a container is its own until it is removed, not until it
+//     stops;
+//   - a memory limit includes what is swapped; a container without a limit of
+//     processes has none;
+//   - the log of json-file without max-size is bounded (the engine's 256 MiB);
+//   - the machine's services cannot be reached from a network, so there is no
+//     host-gateway;
+//   - when the server stops, programs of docker exec end; containers go on.
+package daemon
