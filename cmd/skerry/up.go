@@ -26,6 +26,7 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&c.Vulnerabilities, "vulnerabilities", "", "`FOLDER` with vulnerabilities in OSV's format, for the scans of images")
 	f.StringVar(&c.NodeModules, "lambda-node-modules", "", "`FOLDER` with the AWS SDK for JavaScript, for Node.js functions")
 	f.Var((*mirrors)(&c.Mirrors), "registry-mirror", "`HOST=URL` of a registry's mirror, such as docker.io=https://mirror.example; repeatable")
+	f.StringVar(&c.DockerSocket, "docker-socket", "", "`PATH` of a socket for docker clients, such as /run/skerry-docker.sock; who can open it is as good as root")
 	format := f.String("log-format", "text", "text or json")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.Durability, "durability", cloud.DefaultDurability, "fsync, or relaxed for test suites (a crash of the machine may lose state)")

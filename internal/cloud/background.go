@@ -29,5 +29,6 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.sweepLoop(blobs),   // by period: what crashes leave behind
 	},
 		p.images.Loops(), // woken by removals and at the start; and by period
-		p.lambda.Loops()) // woken by invocations and by changes of functions
+		p.lambda.Loops(), // woken by invocations and by changes of functions
+		p.daemon.Loops()) // woken by what happens to docker's containers
 }

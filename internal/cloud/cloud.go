@@ -48,7 +48,8 @@ type Cloud struct {
 	engine    engine.Engine
 	images    *image.Store
 	server    *listen.Server
-	named     func() bool // names below localhost resolve here
+	docker    *http.Server // nil unless its socket was asked for
+	named     func() bool  // names below localhost resolve here
 	log       *slog.Logger
 
 	parts  atomic.Pointer[parts] // replaced whole by a reset
@@ -78,6 +79,13 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	cl.server = listen.New(cl.doors(), http.HandlerFunc(cl.serveAWS), cl.authority, c.Log)
 	if err := cl.build(); err != nil {
 		return errors.Join(err, l.Close(), cl.close())
+	}
+	if c.DockerSocket != "" {
+		socket, err := openDocker(ctx, c.DockerSocket)
+		if err != nil {
+			return errors.Join(err, l.Close(), cl.close())
+		}
+		cl.docker = cl.serveDocker(socket)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cl.server.Serve(l) }()
@@ -167,7 +175,7 @@ func (c *Cloud) usedImages(ctx context.Context) (map[string]bool, error) {
 
 // close stops everything, in the reverse order of the start.
 func (c *Cloud) close() error {
-	var errs []error
+	errs := []error{c.closeDocker()}
 	if c.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 		if err := c.server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

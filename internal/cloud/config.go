@@ -43,8 +43,10 @@ type Config struct {
 	// Vulnerabilities is a folder with files in OSV's format, in which the packages
 	// of images are looked up.
 	Vulnerabilities string
-	Version         string // of the binary, for status and logs
-	Log             *slog.Logger
+	// DockerSocket is where the Docker Engine API is served; empty is nowhere.
+	DockerSocket string
+	Version      string // of the binary, for status and logs
+	Log          *slog.Logger
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 
 	"skerry/internal/auth"
 	"skerry/internal/base/clock"
+	"skerry/internal/daemon"
 	"skerry/internal/engine/image"
 	"skerry/internal/events"
 	"skerry/internal/gateway"
@@ -37,6 +38,7 @@ type parts struct {
 	registry *registry.Registry
 	images   *image.Store
 	ecr      *ecr.Service
+	daemon   *daemon.Daemon // nil unless its socket was asked for
 }
 
 // build makes the services, the gateway and the loops, in the order in which
@@ -80,6 +82,7 @@ func (c *Cloud) build() error {
 	})
 	p.registry.Use(p.ecr.Hooks())
 	p.outbox.Handle(ecr.ReplicationKind, p.ecr.Replicator())
+	p.daemon = c.newDaemon(p, when)
 
 	p.services = []op.Service{
 		p.ecr.Service(),
@@ -112,6 +115,9 @@ func (c *Cloud) build() error {
 
 // stop ends the background work and what runs for it.
 func (p *parts) stop() error {
+	if p.daemon != nil {
+		p.daemon.Close()
+	}
 	err := stopLoops(p.loops)
 	ctx, cancel := context.WithTimeout(context.Background(), loopTime)
 	defer cancel()
@@ -119,7 +125,15 @@ func (p *parts) stop() error {
 }
 
 // erase removes what the services keep outside of the store and the blobs.
-func (p *parts) erase() error { return p.lambda.Erase() }
+func (p *parts) erase() error {
+	err := p.lambda.Erase()
+	if p.daemon != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), loopTime)
+		defer cancel()
+		err = errors.Join(err, p.daemon.Erase(ctx))
+	}
+	return err
+}
 
 // caller reaches the gateway for services that are made before it.
 type caller struct{ to op.Caller }
