@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/pid1"
 	"skerry/internal/engine/enginetest"
 )
 
@@ -261,5 +263,86 @@ func TestSysctls(t *testing.T) {
 	}
 	if err := d.Remove(context.Background(), id); err != nil {
 		t.Error(err)
+	}
+}
+
+// A setuid program of an image, run by a user: it works only where new privileges
+// are allowed, and then it is the container's root, not the machine's.
+func TestNewPrivileges(t *testing.T) {
+	d := open(t)
+	fd, err := pid1.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	program := make([]byte, 8192) // a program that needs nothing else
+	n, err := unix.Pread(fd, program, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setuid := layer(t, tree{"setuid": string(program[:n])})
+	if err := os.Chmod(setuid+"/setuid", 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	withImages(t, d, map[string][]string{"i": {busybox(t), setuid}})
+	for _, c := range []struct {
+		name string
+		sec  engine.Security
+		euid int64 // of the container; -1: the machine's root
+	}{
+		{"usual", engine.Security{}, 993}, {"allowed", engine.Security{AllowNewPrivileges: true}, 0},
+		{"privileged", engine.Security{Privileged: true}, -1},
+	} {
+		spec := inImage("i", "")
+		spec.Command = []string{"/setuid", "/bin/sleep", "--", "sleep", "1000"}
+		spec.User, spec.Security = engine.User{UID: 993, GID: 993}, c.sec
+		id := started(t, d, spec)
+		st, err := d.Inspect(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := func(file, name string) (n []int64) {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", st.Pid, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				if f := strings.Fields(line); f[0] == name {
+					for _, w := range f[1:] {
+						i, _ := strconv.ParseInt(w, 10, 64)
+						n = append(n, i)
+					}
+				}
+			}
+			return n
+		}
+		base := number("uid_map", "0")[0]
+		want := base + c.euid
+		if c.euid < 0 {
+			want = 0
+		}
+		if uid := number("status", "Uid:"); uid[0] != base+993 || uid[1] != want || c.euid < 0 != (base == 0) {
+			t.Errorf("%s: user ids %v of base %d", c.name, uid, base)
+		}
+	}
+}
+
+// Images, too, for the privileged and for those with terminals.
+func TestPrivilegedImage(t *testing.T) {
+	d := open(t)
+	withImages(t, d, map[string][]string{"i": {busybox(t)}})
+	for _, writable := range []bool{true, false} {
+		spec := inImage("i", "touch /new; mkdir /dev/d; mount -t tmpfs none /tmp && echo mounted; test -t 1 && stat -c %u:%g /bin/busybox /dev/console /")
+		spec.Root.Writable = writable
+		spec.TTY, spec.Security.Privileged = true, true
+		r := run(t, d, spec)
+		if want := "mounted\r\n0:0\r\n0:5\r\n0:0\r\n"; !strings.HasSuffix(r.out, want) || (r.out == want) != writable {
+			t.Errorf("writable %v: %+v %q", writable, r.Exit, r.out)
+		}
+		spec.Security.Privileged = false
+		r = run(t, d, spec)
+		if !strings.Contains(r.out, "mkdir: can't create directory '/dev/d'") || strings.Contains(r.out, "mounted") {
+			t.Errorf("writable %v, not privileged: %+v %q", writable, r.Exit, r.out)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func probe(args []string) int {
 			b[i] = 1
 		}
 		fmt.Println("used", len(b)>>20)
-		time.Sleep(time.Hour)
+		_ = unix.Pause()
 		runtime.KeepAlive(b)
 	case "memory-child":
 		err := exec.Command(os.Args[0], "probe", "memory", args[1]).Run()

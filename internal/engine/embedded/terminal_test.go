@@ -322,3 +322,56 @@ func TestMainKilledTyping(t *testing.T) {
 		}
 	}
 }
+
+// Another run has an input, a terminal and a /dev of its own; what belongs to the
+// run before does nothing to it.
+func TestTerminalAgain(t *testing.T) {
+	d := open(t)
+	ctx := context.Background()
+	for _, tty := range []bool{false, true} {
+		spec := enginetest.Spec("cat /proc/sys/net/core/somaxconn; stat -f -c %b*%S /dev/shm; test -c /dev/loop-control && echo device; read line; echo heard $line; read line; exit 3")
+		spec.TTY, spec.Stdin, spec.Init = tty, true, true
+		spec.Devices, spec.ShmSize = []engine.Device{{Source: "/dev/loop-control"}}, 1<<20
+		spec.Sysctls = map[string]string{"net.core.somaxconn": "321"}
+		id, err := d.Create(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var old io.WriteCloser
+		want := ""
+		for _, word := range []string{"first", "second"} {
+			if err := d.Start(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+			in := inputOf(t, d, id)
+			if old != nil {
+				_, _ = old.Write([]byte("old\n"))
+				_ = old.Close()
+			}
+			old = in
+			write(t, in, word+"\n")
+			follow(t, d, id, "heard "+word)
+			if !tty {
+				if err := in.Close(); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := d.Resize(ctx, id, engine.Size{Rows: 1, Columns: 2}); err != nil {
+				t.Error(err)
+			}
+			if tty {
+				write(t, in, "end\n")
+			}
+			if exit, err := d.Wait(ctx, id); err != nil || exit.Code != 3 {
+				t.Errorf("%+v, %v", exit, err)
+			}
+			want += "321\n256*4096\ndevice\nheard " + word + "\n"
+		}
+		out, _ := output(t, d, id)
+		if !tty && out != want || strings.Count(out, "device") != 2 {
+			t.Errorf("terminal %v: %q", tty, out)
+		}
+		if err := d.Remove(ctx, id); err != nil {
+			t.Error(err)
+		}
+	}
+}
