@@ -57,33 +57,11 @@ func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error
 		if err != nil {
 			return "", err
 		}
+		defer h.release() // from then on the container's Status tells of its image
 		req.Image, req.Layers = h.id, h.layers
-		if _, _, err := d.call(ctx, &req); err != nil {
-			h.release()
-			return "", err
-		}
-		d.keepImage(spec.ID, h)
-		return spec.ID, nil
 	}
 	if _, _, err := d.call(ctx, &req); err != nil {
 		return "", err
 	}
 	return spec.ID, nil
-}
-
-func (d *Driver) keepImage(id engine.ID, h held) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.images[id] = h
-}
-
-// releaseImage is called when a container is gone.
-func (d *Driver) releaseImage(id engine.ID) {
-	d.mu.Lock()
-	h, ok := d.images[id]
-	delete(d.images, id)
-	d.mu.Unlock()
-	if ok {
-		h.release()
-	}
 }

@@ -45,7 +45,6 @@ type Driver struct {
 	idle      []*protocol.Conn
 	listeners map[engine.ID][]io.Closer
 	inputs    map[inputKey][]*input
-	images    map[engine.ID]held // of the containers that this process has made
 	closed    bool
 }
 
@@ -59,7 +58,7 @@ func Open(c Config) (*Driver, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(data))
 	name := fmt.Sprintf("skerry-%016x", h.Sum64())
-	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}, images: map[engine.ID]held{}}
+	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}}
 	if c.Images != nil {
 		d.use(c.Images)
 	}
@@ -369,11 +368,7 @@ func (d *Driver) Remove(ctx context.Context, id engine.ID) error {
 	for _, l := range list {
 		_ = l.Close()
 	}
-	if err := d.do(ctx, protocol.Request{Op: protocol.OpRemove, ID: id}); err != nil {
-		return err
-	}
-	d.releaseImage(id)
-	return nil
+	return d.do(ctx, protocol.Request{Op: protocol.OpRemove, ID: id})
 }
 
 // Update changes limits.

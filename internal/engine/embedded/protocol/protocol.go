@@ -37,6 +37,7 @@ const (
 	OpInput    = "input"  // the answer comes with a descriptor
 	OpEndInput = "end input"
 	OpResize   = "resize"
+	OpRoot     = "root" // the answer comes with a descriptor (O_PATH)
 	OpStats    = "stats"
 	OpLog      = "log" // how far the log reaches, everything written included; with After waits for more
 	OpEvents   = "events"
@@ -77,8 +78,15 @@ type Reply struct {
 	Status *engine.Status       `json:",omitempty"`
 	Event  *engine.Event        `json:",omitempty"`
 	Log    *Log                 `json:",omitempty"`
+	Root   *Root                `json:",omitempty"`
 	Run    uint64               `json:",omitempty"` // whose input this is
 	More   bool                 `json:",omitempty"` // another answer follows
+}
+
+// Root says what a container's root is.
+type Root struct {
+	Base     uint32 // the machine's id of the container's 0
+	ReadOnly bool   // all of it
 }
 
 // Log says how far a container's log reaches.

@@ -32,60 +32,70 @@ const maxLinks = 40
 // ".." or a process that changes them meanwhile can do leads out of it. at is
 // the path without links.
 func Find(root int, p string, missing Missing) (fd int, at string, err error) {
-	rest := strings.Split(p, "/")
-	fd, links := -1, 0
-	defer func() {
-		if err != nil {
-			if fd >= 0 {
-				unix.Close(fd)
-			}
-			fd, err = -1, &fs.PathError{Op: "find", Path: p, Err: err}
+	fail := func(err error) (int, string, error) {
+		if fd >= 0 {
+			unix.Close(fd)
 		}
-	}()
-	for len(rest) > 0 {
+		return -1, at, &fs.PathError{Op: "find", Path: p, Err: err}
+	}
+	if fd, err = openIn(root, "", unix.O_PATH); err != nil {
+		return fail(err)
+	}
+	// from here on fd is what at means: one name after the other is opened in it,
+	// so nothing that is moved meanwhile leads up
+	step := func(next int, path string) { unix.Close(fd); fd, at = next, path }
+	links := 0
+	for rest := strings.Split(p, "/"); len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
 		switch name {
 		case "", ".":
 			continue
 		case "..":
-			at = at[:max(strings.LastIndexByte(at, '/'), 0)]
+			up := at[:max(strings.LastIndexByte(at, '/'), 0)]
+			next, err := openIn(root, up, unix.O_PATH)
+			if err != nil {
+				return fail(err)
+			}
+			step(next, up)
 			continue
 		}
-		next := at + "/" + name
-		one, err := openIn(root, next, unix.O_PATH|unix.O_NOFOLLOW)
+		next, err := unix.Openat(fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err == unix.ENOENT && missing != Nothing {
-			one, err = create(root, at, name, missing == File && last(rest))
+			next, err = create(fd, name, missing == File && last(rest))
 		}
 		if err != nil {
-			return fd, at, err
+			return fail(err)
 		}
-		target, isLink, err := readLink(one)
-		if err != nil || isLink {
-			unix.Close(one)
-			if links++; err == nil && links > maxLinks {
-				err = unix.ELOOP
-			}
+		target, isLink, err := readLink(next)
+		if err != nil || !isLink {
+			step(next, at+"/"+name)
 			if err != nil {
-				return fd, at, err
+				return fail(err)
 			}
-			if path.IsAbs(target) {
-				at = ""
-			}
-			rest = append(strings.Split(target, "/"), rest...)
 			continue
 		}
-		unix.Close(one)
-		at = next
+		unix.Close(next)
+		if links++; links > maxLinks {
+			return fail(unix.ELOOP)
+		}
+		if path.IsAbs(target) {
+			if next, err = openIn(root, "", unix.O_PATH); err != nil {
+				return fail(err)
+			}
+			step(next, "")
+		}
+		rest = append(strings.Split(target, "/"), rest...)
 	}
-	fd, err = openIn(root, at, unix.O_PATH|unix.O_NOFOLLOW)
-	if err == nil && strings.HasSuffix(p, "/") {
-		err = wantFolder(fd)
+	if strings.HasSuffix(p, "/") {
+		if err := wantFolder(fd); err != nil {
+			return fail(err)
+		}
 	}
 	if at == "" {
 		at = "/"
 	}
-	return fd, at, err
+	return fd, at, nil
 }
 
 func wantFolder(fd int) error {
@@ -120,12 +130,7 @@ func openIn(root int, p string, flags uint64) (fd int, err error) {
 	return fd, err
 }
 
-func create(root int, at, name string, file bool) (fd int, err error) {
-	folder, err := openIn(root, at, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(folder)
+func create(folder int, name string, file bool) (fd int, err error) {
 	if file {
 		if fd, err = unix.Openat(folder, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644); err == nil {
 			unix.Close(fd)

@@ -274,11 +274,27 @@ func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 	return fd, later, err
 }
 
+// Mount puts the layers together, which Assemble does as well.
+func (t *Tree) Mount() (err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mounted {
+		return nil
+	}
+	t.roots.room.Do(func() {
+		var e error
+		if err = As(t.image.Base, func() { e = t.mount() }); err == nil {
+			err = e
+		}
+	})
+	return err
+}
+
 // ordinary sees to it that a folder in the top of a root is one, and mounts /dev.
 func (t *Tree) ordinary(root int, name string) error {
 	fd, err := openIn(root, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err == unix.ENOENT {
-		fd, err = create(root, "", name, false)
+		fd, err = create(root, name, false)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: filesystem \"/%s\" must be mounted on ordinary directory: %w", engine.ErrInvalid, name, err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/protocol"
 	"skerry/internal/engine/embedded/rootfs"
 )
 
@@ -189,6 +190,8 @@ func (s *supervisor) rootOf(c *container) (fd int, err error) {
 		fd, err = unix.FcntlInt(uintptr(c.ready.root), unix.F_DUPFD_CLOEXEC, 3)
 	case c.tree != nil:
 		fd, err = c.tree.Open()
+	case c.spec != nil && c.spec.Root.Host != nil && !c.spec.Root.Writable:
+		fd, err = s.roots.Host(*c.spec.Root.Host, false)
 	default:
 		err = fmt.Errorf("its files are gone: %w", engine.ErrState)
 	}
@@ -196,6 +199,41 @@ func (s *supervisor) rootOf(c *container) (fd int, err error) {
 		return -1, fmt.Errorf("engine: the root of %s: %w", c.id, err)
 	}
 	return fd, nil
+}
+
+// rootFor is rootOf for main, which has no other way to a container's files. That
+// of a container whose supervisor was lost is mounted for it. c.mu is held.
+func (s *supervisor) rootFor(c *container) (fd int, root protocol.Root, err error) {
+	if c.removed {
+		return -1, root, fmt.Errorf("engine: %s: %w", c.id, engine.ErrNotFound)
+	}
+	if c.state == engine.Exited && c.tree == nil && c.spec != nil && c.spec.Root.Image != "" {
+		if err := s.remount(c); err != nil {
+			return -1, root, err
+		}
+	}
+	if fd, err = s.rootOf(c); err != nil {
+		return -1, root, err
+	}
+	root.ReadOnly = c.state == engine.Exited && !c.spec.Root.Writable
+	if c.slot != nil {
+		root.Base = c.slot.Base
+	}
+	return fd, root, nil
+}
+
+// remount mounts the root of a container that has exited; c.mu is held.
+func (s *supervisor) remount(c *container) error {
+	if c.box == nil {
+		if err := s.join(c, c.spec.Network); err != nil {
+			return err
+		}
+	}
+	_, err := os.Lstat(s.upper(c.id))
+	if err := s.makeTree(c, err == nil); err != nil {
+		return err
+	}
+	return c.tree.Mount()
 }
 
 // piece makes a mount of a container that is nowhere yet.

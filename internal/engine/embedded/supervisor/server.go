@@ -145,6 +145,15 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 		return conn.Send(protocol.Reply{Run: c.endInput(req.Run)})
 	case protocol.OpResize:
 		return s.fail(conn, c.resize(req.Size))
+	case protocol.OpRoot:
+		c.mu.Lock()
+		fd, root, err := s.rootFor(c)
+		c.mu.Unlock()
+		if err != nil {
+			return s.fail(conn, err)
+		}
+		defer unix.Close(fd)
+		return conn.Send(protocol.Reply{Root: &root}, fd)
 	case protocol.OpWait:
 		c.mu.Lock()
 		run := c.run

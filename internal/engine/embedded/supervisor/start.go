@@ -237,6 +237,7 @@ func addExec(t *spawn.Table, command, env []string, dir string) {
 	// lead to what the machine has open
 	t.Add("close", unix.SYS_CLOSE_RANGE, 3, ^uintptr(0), 0)
 	t.Add("chdir", unix.SYS_CHDIR, t.String(dir))
+	t.Add("umask", unix.SYS_UMASK, 0o022) // the thread's own is none
 	t.Add("sigmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, spawn.Keep(t, new(uint64)), 0, 8)
 	args, vars := t.Strings(command), t.Strings(env)
 	places := candidates(command[0], env)
