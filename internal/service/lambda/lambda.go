@@ -16,11 +16,11 @@ import (
 	"skerry/internal/base/clock"
 	"skerry/internal/blob"
 	"skerry/internal/engine"
+	"skerry/internal/engine/resolver"
 	"skerry/internal/events"
 	"skerry/internal/loop"
 	"skerry/internal/meter"
 	"skerry/internal/op"
-	"skerry/internal/service/lambda/resolver"
 	"skerry/internal/service/lambda/runtime"
 	"skerry/internal/store"
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
@@ -17,7 +18,7 @@ import (
 	"skerry/internal/base/ids"
 	"skerry/internal/blob"
 	"skerry/internal/engine"
-	"skerry/internal/service/lambda/resolver"
+	"skerry/internal/engine/resolver"
 	"skerry/internal/service/lambda/runtime"
 )
 
@@ -313,7 +314,7 @@ func (s *Service) freeze(ctx context.Context, sb *sandbox, frozen bool) error {
 
 // newResolver makes the resolver of all sandboxes.
 func newResolver() *resolver.Resolver {
-	return &resolver.Resolver{Address: resolverAddress, Upstreams: resolver.SystemUpstreams()}
+	return &resolver.Resolver{Address: netip.MustParseAddr(resolverAddress)}
 }
 
 // insideAddress is where a sandbox finds Skerry under its own name: on its
