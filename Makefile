@@ -27,7 +27,7 @@ build: ## build bin/skerry
 needs-run: ## install what functions use: Python, boto3, Pillow
 	@tools/needs run
 
-needs-test: ## install what the tests use besides: the AWS CLI, Node.js, busybox, a C compiler
+needs-test: ## install what the tests use besides: the AWS CLI, Node.js, busybox, skopeo, a C compiler
 	@tools/needs test
 
 check: static unit ## build, vet, lint, layers, race tests

@@ -24,7 +24,7 @@ type client struct {
 // root is who the tests are unless they say otherwise.
 var root = auth.Principal{Kind: auth.Root, Account: account, ARN: "arn:aws:iam::" + account + ":root", ID: account}
 
-func newClient(t *testing.T) *client {
+func newClient(t testing.TB) *client {
 	t.Helper()
 	w := newWorld(t)
 	c := &client{world: w}

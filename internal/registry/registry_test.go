@@ -20,7 +20,7 @@ import (
 // world is a registry over a real store.
 type world struct {
 	*Registry
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	clock *clock.Fake
 }
@@ -32,7 +32,7 @@ const (
 
 func id(name string) Repo { return Repo{account, region, name} }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), clock: clock.NewFake(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))}
 	w.open()
@@ -111,7 +111,7 @@ func (w *world) image(r Repo, seed string) []byte {
 	})
 }
 
-func marshal(t *testing.T, v any) []byte {
+func marshal(t testing.TB, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
