@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -80,18 +81,6 @@ func (s *stage) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadByte implements io.ByteReader, which decompressors want.
-func (s *stage) ReadByte() (byte, error) {
-	if len(s.rest) > 0 {
-		b := s.rest[0]
-		s.rest = s.rest[1:]
-		return b, nil
-	}
-	var one [1]byte
-	_, err := io.ReadFull(s, one[:])
-	return one[0], err
-}
-
 // Close ends the reading.
 func (s *stage) Close() error {
 	s.stopped.Do(func() { close(s.stop) })
@@ -104,52 +93,27 @@ func (s *stage) Close() error {
 const maxWindow = 128 << 20
 
 // decompress returns the content of a stream that is compressed by gzip or zstd, or
-// is not.
+// is not. The buffer is a bufio.Reader because gunzip has a faster way for that than
+// for other readers of bytes.
 func decompress(r io.Reader) (io.ReadCloser, error) {
-	var head [4]byte
-	n, err := io.ReadFull(r, head[:])
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	buf := bufio.NewReaderSize(r, 64<<10)
+	head, err := buf.Peek(4)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	whole := io.MultiReader(bytes.NewReader(head[:n]), r)
 	switch {
-	case n >= 2 && head[0] == 0x1f && head[1] == 0x8b:
-		z, err := gzip.NewReader(&headed{head: head[:n], Reader: r})
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(buf)
 		if err != nil {
 			return nil, fmt.Errorf("gunzip: %w", err)
 		}
 		return z, nil
-	case n == 4 && head == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
-		z, err := zstd.NewReader(whole, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(buf, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
 		return z.IOReadCloser(), nil
 	}
-	return io.NopCloser(whole), nil
-}
-
-// headed is a reader whose first bytes have been read already. It has ReadByte, so
-// that gunzip puts no buffer before it.
-type headed struct {
-	head []byte
-	io.Reader
-	one [1]byte
-}
-
-func (h *headed) Read(p []byte) (int, error) {
-	if len(h.head) > 0 {
-		n := copy(p, h.head)
-		h.head = h.head[n:]
-		return n, nil
-	}
-	return h.Reader.Read(p)
-}
-
-func (h *headed) ReadByte() (byte, error) {
-	if b, ok := h.Reader.(io.ByteReader); ok && len(h.head) == 0 {
-		return b.ReadByte()
-	}
-	_, err := io.ReadFull(h, h.one[:])
-	return h.one[0], err
+	return io.NopCloser(buf), nil
 }
