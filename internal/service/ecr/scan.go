@@ -106,11 +106,9 @@ func (s *Service) DescribeImageScanFindings(ctx context.Context, sc auth.Scope, 
 				"'}' in the repository with name '" + id.Name + "' in the registry with id '" + id.Account + "'")}
 		}
 		out.ImageScanStatus = &api.ImageScanStatus{Status: &row.Status, Description: &row.Description}
-		if row.Ended.IsZero() || row.Counts == nil {
-			return nil
-		}
+		// The AWS CLI cannot page through findings that are not there.
 		out.ImageScanFindings = &api.ImageScanFindings{
-			ImageScanCompletedAt: &row.Ended, VulnerabilitySourceUpdatedAt: when(row.Updated), FindingSeverityCounts: row.Counts,
+			ImageScanCompletedAt: when(row.Ended), VulnerabilitySourceUpdatedAt: when(row.Updated), FindingSeverityCounts: row.Counts,
 			Findings: []api.ImageScanFinding{},
 		}
 		page := row.Findings[min(from, len(row.Findings)):]
