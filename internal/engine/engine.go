@@ -164,7 +164,14 @@ type Capabilities struct {
 }
 
 // Socket is where to listen inside a container: as in Listen and ListenPacket.
-type Socket struct{ Network, Address string }
+type Socket struct {
+	Network, Address string
+	// Apart keeps the port free for the container's own programs, which may
+	// listen at it on all addresses: whoever connects to exactly this address
+	// comes here all the same. Of one of LocalAddresses only, not in NetworkHost;
+	// those of a call take the place of those of the calls before.
+	Apart bool
+}
 
 // Packets says whether it is a packet socket.
 func (s Socket) Packets() bool { return strings.HasPrefix(s.Network, "udp") }

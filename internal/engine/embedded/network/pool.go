@@ -35,6 +35,7 @@ type Slot struct {
 	account   string
 	router    *Router // that it hangs on
 	network   string  // in mode Named
+	diversions
 }
 
 // Pool keeps slots: new ones made ahead, and used ones for their account.

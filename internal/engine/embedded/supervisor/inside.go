@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,10 +102,12 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		return nil, fmt.Errorf("engine: %w: %d sockets at once", engine.ErrInvalid, len(sockets))
 	}
 	type place struct {
-		typ int
-		at  netip.AddrPort
+		typ   int
+		at    netip.AddrPort
+		apart bool
 	}
 	var places []place
+	var diverted []network.Diversion
 	for _, l := range sockets {
 		at, err := netip.ParseAddrPort(l.Address)
 		if err != nil {
@@ -112,11 +115,14 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		}
 		switch l.Network {
 		case "tcp", "tcp4", "tcp6":
-			places = append(places, place{unix.SOCK_STREAM, at})
+			places = append(places, place{unix.SOCK_STREAM, at, l.Apart})
 		case "udp", "udp4", "udp6":
-			places = append(places, place{unix.SOCK_DGRAM, at})
+			places = append(places, place{unix.SOCK_DGRAM, at, l.Apart})
 		default:
 			return nil, fmt.Errorf("engine: %w: network %q", engine.ErrInvalid, l.Network)
+		}
+		if l.Apart && (c.host || !slices.Contains(engine.LocalAddresses, at.Addr())) {
+			return nil, fmt.Errorf("engine: %w: a socket apart on %s", engine.ErrInvalid, l.Address)
 		}
 	}
 	c.mu.Lock()
@@ -127,11 +133,22 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 	}
 	open := func() error {
 		for _, p := range places {
-			fd, err := socket(p.typ, p.at)
+			at := p.at
+			if p.apart {
+				at = netip.AddrPortFrom(at.Addr(), 0) // any that is free
+			}
+			fd, err := socket(p.typ, at)
 			if err != nil {
 				return fmt.Errorf("engine: listen on %s in %s: %w", p.at, c.id, err)
 			}
 			fds = append(fds, fd)
+			if p.apart {
+				to, err := portOf(fd)
+				if err != nil {
+					return fmt.Errorf("engine: listen on %s in %s: %w", p.at, c.id, err)
+				}
+				diverted = append(diverted, network.Diversion{Stream: p.typ == unix.SOCK_STREAM, From: p.at, To: to})
+			}
 		}
 		return nil
 	}
@@ -140,11 +157,27 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 	} else {
 		err = network.In(slot.Net, open)
 	}
+	if err == nil && len(diverted) > 0 {
+		s.boxes.alter(c.box)
+		err = slot.Divert(diverted)
+	}
 	if err != nil {
 		closeAll(fds...)
 		return nil, err
 	}
 	return fds, nil
+}
+
+// portOf is the port that a socket has got.
+func portOf(fd int) (uint16, error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	if a, ok := sa.(*unix.SockaddrInet4); ok {
+		return uint16(a.Port), nil
+	}
+	return 0, unix.EAFNOSUPPORT
 }
 
 func socket(typ int, at netip.AddrPort) (fd int, err error) {

@@ -151,6 +151,13 @@ func (s *supervisor) leave(id engine.ID, box *sandbox, changed bool) {
 	}
 }
 
+// alter notes that a sandbox's network is no longer like a new one's.
+func (b *sandboxes) alter(box *sandbox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	box.changed = true
+}
+
 // publish opens the container's ports on the machine; c.mu is held.
 func (s *supervisor) publish(c *container) (err error) {
 	if ports := c.spec.Network.Ports; len(ports) > 0 {

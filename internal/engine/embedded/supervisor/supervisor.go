@@ -50,6 +50,10 @@ func Main() {
 	if err == nil {
 		s, err = open(cfg)
 	}
+	if errors.Is(err, errAnother) { // main finds it
+		_ = ready.Close()
+		os.Exit(0)
+	}
 	if err != nil {
 		fmt.Fprint(ready, err)
 		fmt.Fprintln(os.Stderr, err)
@@ -101,7 +105,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 		}
 	}
 	var err error
-	if s.lock, err = lock(filepath.Join(cfg.Data, "lock")); err != nil {
+	if s.lock, err = lock(cfg.Data); err != nil {
 		return nil, err
 	}
 	mounts, err := cgroup.FindMounts("/proc/self/mountinfo")
@@ -172,9 +176,14 @@ func raiseFiles() {
 	}
 }
 
+// errAnother says that there is a supervisor already, and that it answers.
+var errAnother = errors.New("supervisor: another supervisor runs")
+
 // lock keeps a second supervisor off the data. One that is ending holds the lock
-// until it has given everything back, so it is waited for.
-func lock(path string) (*os.File, error) {
+// until it has given everything back, so it is waited for; one that answers, the
+// work of a main that was killed while it waited, is not.
+func lock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
@@ -184,11 +193,30 @@ func lock(path string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
+		if err == unix.EWOULDBLOCK && answers(dir) {
+			_ = f.Close()
+			return nil, errAnother
+		}
 		if err != unix.EWOULDBLOCK || time.Now().After(deadline) {
 			_ = f.Close()
 			return nil, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
 		}
 	}
+}
+
+// answers tells whether somebody listens on the socket.
+func answers(dir string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	c, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d/socket", d.Fd()))
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 // listen opens the socket. Its path may be longer than a socket's address can
