@@ -69,6 +69,8 @@
 //   - Host mode has neither metadata nor credentials inside: the machine's network
 //     is not the runner's to listen on.
 //   - Non-blocking logs drop the oldest output, not the newest.
+//   - A volume is empty where nobody has written to it: what the image has at its
+//     place is not copied into it.
 //   - Scratch volumes that more than one container mounts cannot be given a size.
 //   - Container.NoNewPrivileges has to be asked for, as with Docker: the user
 //     namespace is the wall.

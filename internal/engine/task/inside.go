@@ -75,35 +75,20 @@ func (r *Runner) surround(ctx context.Context, v *view, name string) error {
 		return nil
 	}
 	by := containerID(t.ID, name)
-	handler := r.metadata(t.ID, v.task.Credentials)
-	serve := map[string]func(net.Listener) error{
-		metadataAddress + ":80": func(l net.Listener) error {
-			s := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-			return s.Serve(l)
-		},
+	rooms := r.rooms(v, by)
+	sockets := make([]engine.Socket, len(rooms))
+	for i := range rooms {
+		sockets[i] = rooms[i].Socket
 	}
-	if r.Serve != nil {
-		from := sync.OnceValue(func() net.Addr { return r.addressOf(by) })
-		outside := func(l net.Listener) error { return r.Serve(walled{l, from}) }
-		serve[resolverAddress+":443"] = outside
-		if r.Inside != "" {
-			serve[r.Inside] = outside
-		}
+	open, err := r.Engine.ListenAll(ctx, by, sockets...)
+	if err != nil {
+		return err
 	}
-	for address, fn := range serve {
-		l, err := r.Engine.Listen(ctx, by, "tcp4", address)
-		if err != nil {
-			return err
+	for i, l := range open {
+		key := childName("inside", string(t.ID), string(sandbox), rooms[i].Network+" "+rooms[i].Address)
+		if !r.children.Start(key, func(ctx context.Context) error { return serveUntil(ctx, l, rooms[i].serve) }) {
+			_ = l.Close() // the runner ends
 		}
-		r.inside(t.ID, sandbox, address, l.Close, func(context.Context) error { return fn(l) })
-	}
-	if r.Resolver != nil {
-		p, err := r.Engine.ListenPacket(ctx, by, "udp4", resolverAddress+":53")
-		if err != nil {
-			return err
-		}
-		key := childName("dns", string(t.ID), string(sandbox))
-		r.inside(t.ID, sandbox, "53", p.Close, func(ctx context.Context) error { return r.Resolver(t).Serve(ctx, p, r.beside(key)) })
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,21 +96,44 @@ func (r *Runner) surround(ctx context.Context, v *view, name string) error {
 	return nil
 }
 
-// inside runs what serves at an address of a sandbox, as a child. One that served
-// there before, by a container that is gone, is waited for by its name.
-func (r *Runner) inside(task, sandbox engine.ID, address string, end func() error, serve func(ctx context.Context) error) {
-	key := childName("inside", string(task), string(sandbox), address)
-	ok := r.children.Start(key, func(ctx context.Context) error {
-		defer context.AfterFunc(ctx, func() { _ = end() })()
-		err := serve(ctx)
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
-			return nil
+// room is a socket in a sandbox, and what serves there.
+type room struct {
+	engine.Socket
+	serve func(ctx context.Context, l engine.Listening) error
+}
+
+// rooms are what is served in a sandbox, by one of its containers.
+func (r *Runner) rooms(v *view, by engine.ID) []room {
+	handler := r.metadata(v.spec.ID, v.task.Credentials)
+	all := []room{{engine.Socket{Network: "tcp4", Address: metadataAddress + ":80", Apart: true}, func(_ context.Context, l engine.Listening) error {
+		return (&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}).Serve(l.Listener)
+	}}}
+	if r.Serve != nil {
+		from := sync.OnceValue(func() net.Addr { return r.addressOf(by) })
+		outside := func(_ context.Context, l engine.Listening) error { return r.Serve(walled{l.Listener, from}) }
+		all = append(all, room{engine.Socket{Network: "tcp4", Address: resolverAddress + ":443", Apart: true}, outside})
+		if r.Inside != "" {
+			all = append(all, room{engine.Socket{Network: "tcp4", Address: r.Inside}, outside})
 		}
-		return err
-	})
-	if !ok {
-		_ = end()
 	}
+	if r.Resolver != nil {
+		resolver := r.Resolver(v.spec)
+		key := childName("dns", string(v.spec.ID), string(by))
+		all = append(all, room{engine.Socket{Network: "udp4", Address: resolverAddress + ":53", Apart: true}, func(ctx context.Context, l engine.Listening) error {
+			return resolver.Serve(ctx, l.Packets, r.beside(key))
+		}})
+	}
+	return all
+}
+
+// serveUntil serves until the socket is closed or ctx ends.
+func serveUntil(ctx context.Context, l engine.Listening, serve func(ctx context.Context, l engine.Listening) error) error {
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	err := serve(ctx, l)
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // unsurround notes that a container is removed, and with it what listens by it.

@@ -23,9 +23,13 @@ func TestRunsToTheEnd(t *testing.T) {
 	if s.StopCode != EssentialExited || s.StoppedReason != "Essential container in task exited" || code(c) != 3 || c.Image != "sha256:app" || c.ImageDigest != "sha256:d" {
 		t.Errorf("%+v", s)
 	}
-	w.mu.Lock()
-	trail := w.trail[one.ID]
-	w.mu.Unlock()
+	var trail []State
+	w.until(one, 0, "to be told", func(*Status) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		trail = w.trail[one.ID]
+		return slices.Contains(trail, Stopped)
+	})
 	if want := []State{Pending, Activating, Running, Deactivating, Stopping, Deprovisioning, Stopped}; !slices.Equal(trail, want) {
 		// a container that ends before it was seen to run is not RUNNING before
 		if want = slices.DeleteFunc(want, func(s State) bool { return s == Running }); !slices.Equal(trail, want) {

@@ -94,9 +94,7 @@ func (v *view) network(c *Container) (engine.Network, error) {
 		n.Groups, n.Internal = t.Network.Groups, t.Network.Internal
 	}
 	if t.Network.Publish && n.Mode != engine.NetworkNone {
-		for i := range t.Containers {
-			n.Ports = append(n.Ports, ports(&t.Containers[i])...)
-		}
+		n.Ports = ports(c)
 	}
 	return n, nil
 }

@@ -80,8 +80,11 @@ func (r *Runner) ownMounts(v *view, c *Container) (all []engine.Mount, err error
 				continue
 			}
 			all = append(all, engine.Mount{Kind: engine.MountBind, Source: r.volumeFolder(v.spec, vol), Target: m.Path,
-				ReadOnly: m.ReadOnly, Owned: !c.Privileged, Populate: vol.Host == "" && !c.Privileged})
+				ReadOnly: m.ReadOnly, Owned: !c.Privileged})
 		}
+	}
+	if !c.ReadonlyRoot && !v.lends(c.Name) {
+		return all, nil // the root does as well
 	}
 	for i, p := range v.row(c.Name).Volumes {
 		if p = filepath.Clean("/" + p); p == "/" || taken[p] {
@@ -91,9 +94,21 @@ func (r *Runner) ownMounts(v *view, c *Container) (all []engine.Mount, err error
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		all = append(all, engine.Mount{Kind: engine.MountBind, Source: dir, Target: p, Owned: !c.Privileged, Populate: !c.Privileged})
+		all = append(all, engine.Mount{Kind: engine.MountBind, Source: dir, Target: p, Owned: !c.Privileged})
 	}
 	return all, nil
+}
+
+// lends tells whether others take a container's volumes.
+func (v *view) lends(name string) bool {
+	for i := range v.spec.Containers {
+		for _, f := range v.spec.Containers[i].VolumesFrom {
+			if f.Container == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // taskFolders lists the tasks that have a folder.

@@ -1,0 +1,256 @@
+//go:build linux && amd64
+
+package task
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"skerry/internal/base/clock"
+	"skerry/internal/blob"
+	"skerry/internal/engine/embedded"
+	"skerry/internal/engine/enginetest"
+	"skerry/internal/engine/image"
+	"skerry/internal/store"
+)
+
+func TestMain(m *testing.M) {
+	embedded.Main()
+	os.Exit(m.Run())
+}
+
+// realWorld is a world over the embedded engine, with busybox as "app".
+func realWorld(t testing.TB) *world {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	busybox, err := enginetest.Busybox("app:latest")
+	if err != nil {
+		t.Skip(err)
+	}
+	w := &world{t: t}
+	dir, err := os.MkdirTemp("", "skerry-task-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.TempDir(), store.Options{Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := blob.Open(t.TempDir(), blob.Options{Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := image.Open(image.Config{Dir: dir + "/layers", Store: db, Blobs: blobs, Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := embedded.Open(embedded.Config{Data: dir + "/engine", Linger: time.Minute, Images: images})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), testPatience)
+		defer cancel()
+		for _, err := range []error{e.Shutdown(ctx), e.Close(), images.Close(), db.Close(), os.RemoveAll(dir)} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if _, err := images.Load(t.Context(), bytes.NewReader(enginetest.Archive(busybox)), nil); err != nil {
+		t.Fatal(err)
+	}
+	return w.build(Config{Engine: e, Clock: clock.Real})
+}
+
+// sh is a container that runs a script.
+func sh(name, script string) Container {
+	return Container{Name: name, Essential: true, Image: "app", Command: []string{"sh", "-c", script}, Log: awslogs("g")}
+}
+
+func (w *world) beginReal(all ...Container) *Task {
+	w.t.Helper()
+	one := task(all...)
+	one.Pull = PullOnce
+	return w.begin(one)
+}
+
+// stream is a container's output.
+func (w *world) stream(t *Task, name string) []string { return w.log("p/" + name + "/" + string(t.ID)) }
+
+func TestRealTask(t *testing.T) {
+	w := realWorld(t)
+	w.secrets["/p"] = "hidden"
+	main := sh("main", `echo one; echo two; echo $WORD; cat /data/word; id -u; grep -c . /etc/resolv.conf; wget -qO- $ECS_CONTAINER_METADATA_URI_V4/task; exit 3`)
+	main.Secrets, main.User, main.Mounts = []Secret{{"WORD", "/p"}}, "app", []MountPoint{{Volume: "data", Path: "/data", ReadOnly: true}}
+	main.DependsOn = []Dependency{{"init", OnSuccess}}
+	init := sh("init", "echo written > /data/word")
+	init.Essential, init.Mounts = false, []MountPoint{{Volume: "data", Path: "/data"}}
+	one := task(main, init)
+	one.Pull, one.Family, one.Volumes = PullOnce, "family", []Volume{{Name: "data"}}
+	w.begin(one)
+	s := w.reaches(one, Stopped)
+	got := w.stream(one, "main")
+	if code(s.of("main")) != 3 || len(got) != 7 || !slices.Equal(got[:5], []string{"one", "two", "hidden", "written", "1000"}) || !strings.Contains(got[6], `"Family":"family"`) {
+		t.Errorf("%+v %q", s.Status, got)
+	}
+	w.empty()
+}
+
+func TestRealChain(t *testing.T) {
+	w := realWorld(t)
+	db := sh("db", `sleep 0.3; touch /tmp/up; sleep 1000`)
+	db.Health = &HealthCheck{Command: []string{"CMD-SHELL", "test -e /tmp/up || exit 1"}, Interval: 100 * time.Millisecond, Retries: 50}
+	db.StopTimeout = 100 * time.Millisecond
+	main := sh("main", `trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done`)
+	main.DependsOn = []Dependency{{"db", OnHealthy}}
+	main.Health = &HealthCheck{Command: []string{"CMD", "false"}, Interval: 50 * time.Millisecond, Retries: 2}
+	one := w.beginReal(main, db)
+	s := w.until(one, 0, "UNHEALTHY", func(s *Status) bool { return s.Health == Unhealthy })
+	if s.of("db").Health != Healthy || s.of("main").Health != Unhealthy || !s.of("main").Started.After(s.of("db").HealthSince) {
+		t.Errorf("%+v", s.Status)
+	}
+	w.until(one, 0, "its trap", func(*Status) bool { return slices.Contains(w.stream(one, "main"), "up") })
+	w.halt(one, "done")
+	s = w.reaches(one, Stopped)
+	if code(s.of("main")) != 4 || code(s.of("db")) != 137 || s.of("db").Finished.Before(s.of("main").Finished) {
+		t.Errorf("%+v", s.Status)
+	}
+	if got := w.stream(one, "main"); !slices.Equal(got, []string{"up", "bye"}) {
+		t.Errorf("%q", got)
+	}
+	w.empty()
+}
+
+func TestRealEnds(t *testing.T) {
+	w := realWorld(t)
+	can, err := w.Engine.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := sh("side", "sleep 1000")
+	side.StopTimeout = 50 * time.Millisecond
+	again := sh("again", "echo run >> /runs; test $(wc -l < /runs) -gt 2 && exit 9; sleep 0.1; exit 1")
+	again.Restart = &RestartPolicy{Period: 50 * time.Millisecond, Ignored: []int{9}}
+	missing := sh("missing", "")
+	missing.Command = []string{"/no/such"}
+	hungry := sh("hungry", "tail -c 200m /dev/zero | wc -c; sleep 1; exit 0")
+	hungry.Command, hungry.Memory = []string{"dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"}, 32<<20
+	tasks := map[string]*Task{
+		"exit": w.beginReal(sh("main", "exit 5"), side), "again": w.beginReal(again), "missing": w.beginReal(missing), "hungry": w.beginReal(hungry),
+	}
+	s := w.reaches(tasks["exit"], Stopped)
+	if s.StoppedReason != essentialReason || code(s.of("main")) != 5 || code(s.of("side")) != 137 {
+		t.Errorf("%+v", s)
+	}
+	s = w.reaches(tasks["again"], Stopped)
+	if c := s.of("again"); c.Restarts != 2 || code(c) != 9 {
+		t.Errorf("%+v", c)
+	}
+	s = w.reaches(tasks["missing"], Stopped)
+	if c := s.of("missing"); code(c) != 127 || !strings.Contains(c.Reason, "CannotStartContainerError: ") || s.StopCode != FailedToStart {
+		t.Errorf("%+v", s)
+	}
+	s = w.reaches(tasks["hungry"], Stopped)
+	if c := s.of("hungry"); can.MemoryLimit && can.OOMDetection && (code(c) != 137 || c.Reason != "OutOfMemoryError: Container killed due to memory usage") {
+		t.Errorf("%+v", c)
+	}
+	w.empty()
+}
+
+// fetches is a script that prints the one line of a page.
+func fetches(host string) string { return `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 5 ` + host + ` 80 | tail -n 1` }
+
+// TestRealNetwork: containers of a task have one network; those of another reach
+// them by address; a bridge has links and published ports.
+func TestRealNetwork(t *testing.T) {
+	w := realWorld(t)
+	web := func(page string) Container {
+		c := sh("web", "mkdir /www; echo "+page+" > /www/index.html; exec httpd -f -p 80 -h /www")
+		c.StopTimeout = 50 * time.Millisecond
+		c.Health = &HealthCheck{Command: []string{"CMD-SHELL", "wget -qO- 127.0.0.1/ >/dev/null"}, Interval: 50 * time.Millisecond, Retries: 100}
+		return c
+	}
+	vpc := func(address string, all ...Container) *Task {
+		one := task(all...)
+		one.Pull, one.Network.Name, one.Network.Address = PullOnce, "vpc-"+string(one.ID[:8]), netip.MustParseAddr(address)
+		return one
+	}
+	asks := sh("asks", "wget -qO- 127.0.0.1/")
+	asks.DependsOn = []Dependency{{"web", OnHealthy}}
+	one := w.begin(vpc("10.0.0.5", web("shared"), asks))
+	s := w.reaches(one, Stopped)
+	if got := w.stream(one, "asks"); !slices.Equal(got, []string{"shared"}) || s.Address.String() != "10.0.0.5" {
+		t.Errorf("%q, %+v", got, s)
+	}
+	server := w.begin(vpc("10.0.0.6", web("far")))
+	w.until(server, 0, "HEALTHY", func(s *Status) bool { return s.Health == Healthy })
+	client := vpc("10.0.0.7", sh("asks", fetches("10.0.0.6")))
+	client.Network.Name = server.Network.Name
+	w.reaches(w.begin(client), Stopped)
+	if got := w.stream(client, "asks"); !slices.Equal(got, []string{"far"}) {
+		t.Errorf("%q", got)
+	}
+	w.halt(server, "")
+
+	linked := web("bridged")
+	linked.Ports = []Port{{Container: 80}}
+	asks = sh("asks", fetches("$(awk '$2 == \"www\" { print $1 }' /etc/hosts)")+"; sleep 1000")
+	asks.StopTimeout, asks.DependsOn, asks.Links = 50*time.Millisecond, []Dependency{{"web", OnHealthy}}, []string{"web:www"}
+	bridge := task(linked, asks)
+	bridge.Pull, bridge.Network.Mode = PullOnce, Bridge
+	w.begin(bridge)
+	s = w.until(bridge, 0, "an answer", func(*Status) bool { return slices.Contains(w.stream(bridge, "asks"), "bridged") })
+	if p := s.of("web").Ports; len(p) != 1 || p[0].Host == 0 {
+		t.Errorf("%+v", s.of("web"))
+	} else if c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", p[0].Host)); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	w.halt(bridge, "")
+	for _, one := range []*Task{server, bridge} {
+		w.reaches(one, Stopped)
+	}
+	w.empty()
+}
+
+// TestRealKills: the runner's process ends and another begins, again and again,
+// while tasks run; nothing is started twice, lost, or left over.
+func TestRealKills(t *testing.T) {
+	w := realWorld(t)
+	long := sh("main", "echo begin; sleep 1.5; echo end; exit 6")
+	long.Health = &HealthCheck{Command: []string{"CMD", "true"}, Interval: 50 * time.Millisecond}
+	var all []*Task
+	for range 3 {
+		all = append(all, w.beginReal(long))
+	}
+	for range 6 {
+		for range 5 {
+			all = append(all, w.beginReal(sh("main", "echo $$ alone; exit 7")))
+		}
+		w.stop()
+		w.start()
+	}
+	for i, one := range all {
+		s := w.reaches(one, Stopped)
+		got, want, exit := w.stream(one, "main"), []string{"1 alone"}, 7
+		if i < 3 {
+			want, exit = []string{"begin", "end"}, 6
+		}
+		if code(s.of("main")) != exit || !slices.Equal(slices.Compact(got), want) {
+			t.Errorf("task %d: %q, %+v", i, got, s.Status)
+		}
+	}
+	w.empty()
+}
