@@ -152,6 +152,8 @@ type Capabilities struct {
 	Freeze, Exec, Attach, UserNamespaces, Seccomp  bool
 	// Terminals: Spec.TTY, ExecSpec.TTY and Resize. Init: Spec.Init.
 	Terminals, Init bool
+	// Listen: sockets inside a container's network.
+	Listen bool
 	// Outside: sandboxes reach the outside world (NetworkNAT).
 	Outside bool
 	// NamedNetworks, Ports, Firewall: NetworkNamed, Network.Ports, and

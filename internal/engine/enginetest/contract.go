@@ -347,6 +347,12 @@ func (s *suite) list() {
 }
 
 func (s *suite) listen() {
+	if can, err := s.e.Info(s.ctx); err != nil || !can.Listen {
+		s.must(err)
+		_, err := s.e.Listen(s.ctx, s.create(scriptTrue), "tcp", "127.0.0.1:9001")
+		s.is(err, engine.ErrUnsupported)
+		return
+	}
 	id := s.create(scriptHello)
 	l, err := s.e.Listen(s.ctx, id, "tcp", "127.0.0.1:9001")
 	s.must(err)

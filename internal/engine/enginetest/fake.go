@@ -136,7 +136,7 @@ func (f *Fake) until(ctx context.Context, ok func() bool) error {
 
 // Info says that everything but terminals works, and images if there are some.
 func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
-	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Outside: true, Images: f.Pullable != nil,
+	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Listen: true, Outside: true, Images: f.Pullable != nil,
 		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
 }
 

@@ -244,7 +244,7 @@ func (s *supervisor) capabilities() engine.Capabilities {
 	has := s.tree.Controllers
 	c := engine.Capabilities{
 		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
-		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true,
+		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true, Listen: true,
 		UserNamespaces: true, Seccomp: true, Terminals: true, Init: true,
 	}
 	for _, name := range []string{"memory", "cpu", "pids"} {
