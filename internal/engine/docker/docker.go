@@ -18,6 +18,8 @@
 //     taken for a signal.
 //   - A program of Exec is killed at the context's end only where its process
 //     can be seen from here.
+//   - The input of a container without a terminal ends when its first writer
+//     does, also when this process is killed. A log keeps whole lines.
 //   - Spec.Rlimits, Sysctls and the like are checked by Docker at Start.
 package docker
 
@@ -199,12 +201,14 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 		MemoryLimit, CPUCfsQuota, PidsLimit bool
 		CgroupVersion, OSType               string
 		SecurityOptions                     []string
+		InitBinary                          string
 	}
 	if err := d.do(ctx, http.MethodGet, "/info", nil, nil, &info); err != nil {
 		c.Missing = []engine.Missing{{What: "containers", Why: err.Error(), Mend: "start Docker, or name its socket: --engine docker=/path/to/docker.sock"}}
 		return c, nil
 	}
-	c.Runs, c.Images, c.Exec, c.Freeze, c.Outside, c.Terminals, c.Init, c.Ports = true, true, true, true, true, true, true, true
+	c.Runs, c.Images, c.Exec, c.Freeze, c.Outside, c.Terminals, c.Ports = true, true, true, true, true, true, true
+	c.Init = info.InitBinary != ""
 	c.MemoryLimit, c.CPULimit, c.PidsLimit, c.OOMDetection = info.MemoryLimit, info.CPUCfsQuota, info.PidsLimit, info.MemoryLimit
 	c.Cgroups = 1
 	if info.CgroupVersion == "2" {

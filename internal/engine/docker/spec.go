@@ -113,7 +113,7 @@ func limitsOf(l engine.Limits) limits {
 func translate(s *engine.Spec) (*createBody, error) {
 	b := &createBody{
 		Image: s.Root.Image, Entrypoint: s.Command[:1], Cmd: s.Command[1:], Env: s.Env, WorkingDir: s.Dir, Hostname: s.Hostname,
-		Tty: s.TTY, OpenStdin: s.Stdin || s.TTY, AttachStdout: true, AttachStderr: true,
+		Tty: s.TTY, OpenStdin: s.Stdin || s.TTY, StdinOnce: s.Stdin && !s.TTY, AttachStdout: true, AttachStderr: true,
 		Labels: map[string]string{labelID: string(s.ID), labelAccount: s.Account},
 	}
 	for name, value := range s.Labels {

@@ -192,7 +192,11 @@ type input struct {
 // Close ends the program's input.
 func (i *input) Close() error {
 	var err error
-	i.once.Do(func() { err = errors.Join(i.stream.CloseWrite(), i.stream.UnixConn.Close()) })
+	i.once.Do(func() {
+		if err = i.stream.CloseWrite(); errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ENOTCONN) {
+			err = nil // the program was faster
+		}
+	})
 	return err
 }
 
@@ -209,6 +213,10 @@ func (d *Driver) Input(ctx context.Context, id engine.ID) (io.WriteCloser, error
 	if err != nil {
 		return nil, fmt.Errorf("engine: input of %s: %w", id, err)
 	}
+	go func() { // Docker closes the connection when the program ends
+		_, _ = io.Copy(io.Discard, s)
+		_ = s.UnixConn.Close()
+	}()
 	return &input{stream: s}, nil
 }
 
@@ -233,7 +241,6 @@ type execBody struct {
 	AttachStdin, AttachStdout, AttachStderr, Tty, Privileged bool
 	Cmd, Env                                                 []string
 	WorkingDir, User                                         string
-	ConsoleSize                                              *[2]uint16 `json:",omitempty"`
 }
 
 // Exec runs a program in a container.
@@ -252,9 +259,6 @@ func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s
 			body.User = fmt.Sprintf("%d:%d", u.UID, u.GID)
 		}
 	}
-	if spec.Size != (engine.Size{}) {
-		body.ConsoleSize = &[2]uint16{spec.Size.Rows, spec.Size.Columns}
-	}
 	var made struct{ ID string }
 	if err := d.do(ctx, http.MethodPost, at(id, "/exec"), nil, body, &made); err != nil {
 		return none, fmt.Errorf("engine: exec in %s: %w", id, err)
@@ -266,6 +270,10 @@ func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s
 		return none, fmt.Errorf("engine: exec in %s: %w", id, err)
 	}
 	defer c.UnixConn.Close()
+	if spec.TTY && spec.Size != (engine.Size{}) {
+		// The program may have ended, which its exit tells.
+		_ = d.do(ctx, http.MethodPost, "/exec/"+made.ID+"/resize", sizeQuery(spec.Size), nil, nil)
+	}
 	if err := d.carry(ctx, made.ID, c, spec.TTY, s); err != nil {
 		return none, fmt.Errorf("engine: exec in %s: %w", id, err)
 	}
