@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,7 @@ func env(_ context.Context, args []string, out io.Writer) error {
 	t.flags(f)
 	shell := f.String("shell", guessShell(), "sh, fish or powershell")
 	https := f.Bool("tls", false, "an https endpoint, with the certificate bundle that it needs")
+	docker := f.Bool("docker", false, "the socket for docker clients as well")
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -34,7 +36,14 @@ func env(_ context.Context, args []string, out io.Writer) error {
 	if *https {
 		s.Endpoint = strings.Replace(s.Endpoint, "http://", "https://", 1)
 	}
-	for _, v := range variables(s, key, *https) {
+	vars := variables(s, key, *https)
+	if *docker {
+		if s.Docker == "" {
+			return errors.New("this cloud serves no socket for docker clients")
+		}
+		vars = append(vars, [2]string{"DOCKER_HOST", "unix://" + s.Docker})
+	}
+	for _, v := range vars {
 		line, err := assignment(*shell, v[0], v[1])
 		if err != nil {
 			return err

@@ -26,7 +26,8 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&c.Vulnerabilities, "vulnerabilities", "", "`FOLDER` with vulnerabilities in OSV's format, for the scans of images")
 	f.StringVar(&c.NodeModules, "lambda-node-modules", "", "`FOLDER` with the AWS SDK for JavaScript, for Node.js functions")
 	f.Var((*mirrors)(&c.Mirrors), "registry-mirror", "`HOST=URL` of a registry's mirror, such as docker.io=https://mirror.example; repeatable")
-	f.StringVar(&c.DockerSocket, "docker-socket", "", "`PATH` of a socket for docker clients, such as /run/skerry-docker.sock; who can open it is as good as root")
+	f.StringVar(&c.Engine, "engine", cloud.EngineEmbedded, "what runs functions and containers: embedded, docker, or docker=`SOCKET`")
+	f.StringVar(&c.DockerSocket, "docker-socket", "", "`PATH` of the socket for docker clients (default: docker.sock in the data folder; none: no socket); who can open it is as good as root")
 	format := f.String("log-format", "text", "text or json")
 	level := f.String("log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.Durability, "durability", cloud.DefaultDurability, "fsync, or relaxed for test suites (a crash of the machine may lose state)")
@@ -77,6 +78,9 @@ func banner(out io.Writer, r cloud.Ready) {
 	fmt.Fprintf(out, "  endpoint   %s\n  console    %s/_skerry/\n  state      %s\n", r.Endpoint, r.Endpoint, r.Data)
 	if r.NewRootKey.ID != "" {
 		fmt.Fprintf(out, "\n  root key   %s\n  secret     %s\n  shown this once; kept in %s (mode 0600)\n", r.NewRootKey.ID, r.NewRootKey.Secret, r.RootKeyFile)
+	}
+	if r.Docker != "" {
+		fmt.Fprintf(out, "  docker     unix://%s\n", r.Docker)
 	}
 	for _, off := range r.Off {
 		fmt.Fprintf(out, "\n  off: %s\n       %s\n", off.What, off.Mend)

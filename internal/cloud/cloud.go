@@ -19,6 +19,7 @@ import (
 	"skerry/internal/blob"
 	"skerry/internal/console"
 	"skerry/internal/engine"
+	"skerry/internal/engine/docker"
 	"skerry/internal/engine/embedded"
 	"skerry/internal/engine/image"
 	"skerry/internal/engine/image/remote"
@@ -80,8 +81,8 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	if err := cl.build(); err != nil {
 		return errors.Join(err, l.Close(), cl.close())
 	}
-	if c.DockerSocket != "" {
-		socket, err := openDocker(ctx, c.DockerSocket)
+	if path := c.socket(); path != "" {
+		socket, err := openDocker(ctx, path)
 		if err != nil {
 			return errors.Join(err, l.Close(), cl.close())
 		}
@@ -91,6 +92,7 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	go func() { ended <- cl.server.Serve(l) }()
 	err = writeServer(c.Data, Server{
 		Endpoint: cl.endpoint, PID: os.Getpid(), Account: c.Account, Region: c.Region, Loopback: c.Loopback(), Bundle: cl.bundle,
+		Docker: c.socket(),
 	})
 	if err == nil {
 		cl.log.Info("up", "endpoint", cl.endpoint, "data", c.Data, "version", c.Version, "took", time.Since(began))
@@ -145,8 +147,8 @@ func (c *Cloud) open() (made RootKey, err error) {
 	return made, nil
 }
 
-// openEngine opens what runs functions and containers, the embedded engine, and
-// the images that it makes containers of.
+// openEngine opens what runs functions and containers, and the images that the
+// embedded engine makes containers of: Docker has its own.
 func (c *Cloud) openEngine(relaxed bool) (err error) {
 	c.images, err = image.Open(image.Config{
 		Dir: filepath.Join(c.config.Data, "layers"), Store: c.db, Blobs: c.blobs, Log: c.log, Relaxed: relaxed,
@@ -155,6 +157,10 @@ func (c *Cloud) openEngine(relaxed bool) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if path := c.config.dockerPath(); path != "" {
+		c.engine = docker.Open(path)
+		return nil
 	}
 	c.engine, err = embedded.Open(embedded.Config{Data: filepath.Join(c.config.Data, "engine"), Images: c.images})
 	return err
@@ -231,7 +237,7 @@ func (c *Cloud) serveAWS(w http.ResponseWriter, r *http.Request) {
 // ready describes the started cloud to its user.
 func (c *Cloud) ready(began time.Time, made RootKey) Ready {
 	r := Ready{
-		Version: c.config.Version, Endpoint: c.endpoint, Data: c.config.Data, Took: time.Since(began),
+		Version: c.config.Version, Endpoint: c.endpoint, Data: c.config.Data, Took: time.Since(began), Docker: c.config.socket(),
 		NewRootKey: made, RootKeyFile: filepath.Join(c.config.Data, rootKeyFile),
 	}
 	if os.Geteuid() != 0 {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"skerry/internal/engine/docker"
 )
 
 // DefaultListen is where existing wrappers and test libraries look for a local
@@ -43,10 +45,57 @@ type Config struct {
 	// Vulnerabilities is a folder with files in OSV's format, in which the packages
 	// of images are looked up.
 	Vulnerabilities string
-	// DockerSocket is where the Docker Engine API is served; empty is nowhere.
+	// Engine is what runs functions and containers: EngineEmbedded (or empty),
+	// EngineDocker, or "docker=" and the path of Docker's socket.
+	Engine string
+	// DockerSocket is where the Docker Engine API is served: empty is docker.sock
+	// in the data folder, NoSocket nowhere.
 	DockerSocket string
 	Version      string // of the binary, for status and logs
 	Log          *slog.Logger
+}
+
+// The engines, and DockerSocket for none.
+const (
+	EngineEmbedded = "embedded"
+	EngineDocker   = "docker"
+	NoSocket       = "none"
+)
+
+// dockerPath is the socket of the Docker daemon that runs the containers; empty
+// with the embedded engine.
+func (c Config) dockerPath() string {
+	kind, path, _ := strings.Cut(c.Engine, "=")
+	switch {
+	case kind != EngineDocker:
+		return ""
+	case path == "":
+		return docker.DefaultSocket
+	}
+	return path
+}
+
+// maxSocket is the longest path that a socket can have, in bytes (unix(7)).
+const maxSocket = 107
+
+// socket is where the Docker Engine API is served; empty is nowhere. Unless a
+// place was given it is served only where containers can run, and the path is
+// not too long for a socket.
+func (c Config) socket() string {
+	switch c.DockerSocket {
+	case NoSocket:
+		return ""
+	case "":
+		path, err := filepath.Abs(filepath.Join(c.Data, "docker.sock"))
+		if err != nil || len(path) > maxSocket || os.Geteuid() != 0 {
+			return ""
+		}
+		return path
+	}
+	if path, err := filepath.Abs(c.DockerSocket); err == nil {
+		return path
+	}
+	return c.DockerSocket
 }
 
 var (
@@ -91,6 +140,12 @@ func (c Config) Check() error {
 	}
 	if c.Data == "" {
 		return errors.New("--data names no folder")
+	}
+	if kind, path, named := strings.Cut(c.Engine, "="); c.Engine != "" && c.Engine != EngineEmbedded && (kind != EngineDocker || named && path == "") {
+		return fmt.Errorf("--engine %q is none of embedded, docker, docker=SOCKET", c.Engine)
+	}
+	if path := c.socket(); len(path) > maxSocket {
+		return fmt.Errorf("--docker-socket %s is longer than the %d bytes that a socket's path can have", path, maxSocket)
 	}
 	if c.Durability != "fsync" && c.Durability != "relaxed" {
 		return fmt.Errorf("--durability %q is neither fsync nor relaxed", c.Durability)

@@ -15,9 +15,9 @@ import (
 	"skerry/internal/daemon"
 )
 
-// newDaemon builds what serves the Docker Engine API, if it was asked for.
+// newDaemon builds what serves the Docker Engine API; nil if nothing does.
 func (c *Cloud) newDaemon(p *parts, when clock.Clock) *daemon.Daemon {
-	if c.config.DockerSocket == "" {
+	if c.config.socket() == "" {
 		return nil
 	}
 	return daemon.New(daemon.Deps{
@@ -86,5 +86,5 @@ func (c *Cloud) closeDocker() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = c.docker.Close()
 	}
-	return errors.Join(err, os.Remove(c.config.DockerSocket))
+	return errors.Join(err, os.Remove(c.config.socket()))
 }

@@ -15,6 +15,7 @@ type Ready struct {
 	Took        time.Duration // from the call of Run to the open socket
 	NewRootKey  RootKey       // set when this start made one
 	RootKeyFile string
+	Docker      string // the socket for docker clients; empty if there is none
 	ShellLine   string // what to paste into a shell
 	Off         []Check
 }

@@ -62,6 +62,26 @@ func TestPush(t *testing.T) {
 }
 
 // TestPushMountRefused has a registry that knows no mounts.
+// TestPushSignsIn: the first requests, one for each layer, are all told to sign in.
+func TestPushSignsIn(t *testing.T) {
+	b := open(t)
+	spec := enginetest.ImageSpec{}
+	for i := range 8 {
+		spec.Layers = append(spec.Layers, []enginetest.ImageFile{{Name: "file", Content: []byte{byte(i)}}})
+	}
+	for range 5 {
+		r := newRegistry(t)
+		r.auth = "basic"
+		spec.Names = []string{r.name("app")}
+		if _, err := b.Load(t.Context(), bytes.NewReader(enginetest.Archive(spec)), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Push(t.Context(), r.name("app"), engine.PushOptions{Auth: engine.Auth{Username: user, Password: password}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPushMountRefused(t *testing.T) {
 	b, r := open(t), newRegistry(t)
 	r.mounts = false

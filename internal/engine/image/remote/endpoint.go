@@ -59,7 +59,7 @@ func (e *endpoint) do(ctx context.Context, q request) (*http.Response, error) {
 		case a.StatusCode == http.StatusUnauthorized && try < 2:
 			challenges := a.Header.Values("WWW-Authenticate")
 			told := failure(a)
-			if err := e.signIn(ctx, challenges); errors.Is(err, errNoChallenge) {
+			if err := e.signIn(ctx, challenges, a.Request.Header.Get("Authorization")); errors.Is(err, errNoChallenge) {
 				return nil, told
 			} else if err != nil {
 				return nil, err
@@ -132,8 +132,15 @@ func (e *endpoint) send(ctx context.Context, q request) (*http.Response, error) 
 
 var errNoChallenge = errors.New("the registry does not say how to sign in")
 
-// signIn gets what the registry's challenge asks for.
-func (e *endpoint) signIn(ctx context.Context, challenges []string) error {
+// signIn gets what the registry's challenge asks for; sent is the header that
+// was not enough.
+func (e *endpoint) signIn(ctx context.Context, challenges []string, sent string) error {
+	e.mu.Lock()
+	meanwhile := e.header != sent
+	e.mu.Unlock()
+	if meanwhile {
+		return nil // another request has signed in since
+	}
 	var basic bool
 	for _, text := range challenges {
 		scheme, params := parseChallenge(text)
@@ -155,20 +162,18 @@ func (e *endpoint) signIn(ctx context.Context, challenges []string) error {
 	if basic && e.auth.Username != "" {
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(e.auth.Username, e.auth.Password)
-		if e.set(r.Header.Get("Authorization")) {
+		if header := r.Header.Get("Authorization"); header != sent {
+			e.set(header)
 			return nil
 		}
 	}
 	return errNoChallenge // or what was sent was not enough
 }
 
-// set tells whether the header is another than before.
-func (e *endpoint) set(header string) bool {
+func (e *endpoint) set(header string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	changed := e.header != header
 	e.header = header
-	return changed
 }
 
 // parseChallenge takes a WWW-Authenticate header apart.
