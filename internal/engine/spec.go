@@ -101,8 +101,8 @@ type MountKind string
 const (
 	MountBind  MountKind = "bind"  // a folder or file of the machine
 	MountTmpfs MountKind = "tmpfs" // empty, in memory, charged to the container
-	// MountDisk is an empty file system of Size bytes on the machine's disk,
-	// which is thrown away with the container and not charged to its memory.
+	// MountDisk is a file system of Size bytes on the machine's disk, empty at
+	// each start as a MountTmpfs is, and not charged to the container's memory.
 	MountDisk MountKind = "disk"
 )
 

@@ -48,6 +48,9 @@ func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error
 	if spec.ID == "" {
 		spec.ID = engine.ID(ids.Hex(16))
 	}
+	if err := d.disks(ctx, spec.Root, spec.Mounts...); err != nil {
+		return "", err
+	}
 	req := protocol.Request{Op: protocol.OpCreate, Spec: &spec}
 	if spec.Root.Image != "" {
 		if d.hold == nil {

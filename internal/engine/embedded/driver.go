@@ -40,12 +40,13 @@ type Driver struct {
 	hold  holder
 	store *image.Store // nil: no images
 
-	mu        sync.Mutex
-	starting  sync.Mutex // one start of a supervisor at a time
-	idle      []*protocol.Conn
-	listeners map[engine.ID][]io.Closer
-	inputs    map[inputKey][]*input
-	closed    bool
+	mu         sync.Mutex
+	starting   sync.Mutex // one start of a supervisor at a time
+	formatting sync.Mutex // one disk at a time
+	idle       []*protocol.Conn
+	listeners  map[engine.ID][]io.Closer
+	inputs     map[inputKey][]*input
+	closed     bool
 }
 
 // Open returns the engine of a data folder. Its supervisor is started at the
@@ -313,6 +314,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 		return engine.Capabilities{}, err
 	}
 	r.Info.Images = d.hold != nil
+	hasDisks(r.Info)
 	return *r.Info, nil
 }
 
@@ -383,6 +385,12 @@ func (d *Driver) Freeze(ctx context.Context, id engine.ID, frozen bool) error {
 
 // Attach mounts.
 func (d *Driver) Attach(ctx context.Context, id engine.ID, m engine.Mount) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if err := d.disks(ctx, engine.Root{}, m); err != nil {
+		return err
+	}
 	return d.do(ctx, protocol.Request{Op: protocol.OpAttach, ID: id, Mount: &m})
 }
 

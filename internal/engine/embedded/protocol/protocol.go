@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -254,6 +255,9 @@ type Config struct {
 	// anybody connected.
 	Linger time.Duration
 }
+
+// DiskFolder is where an engine's folder has the templates of disks.
+func DiskFolder(data string) string { return filepath.Join(data, "disks") }
 
 // Command is the argument by which a program is started as supervisor.
 const Command = "engine-supervisor"

@@ -38,7 +38,7 @@ func setAttrs(fd int, attrs uint64, userns int) error {
 // Tmpfs returns a detached tmpfs of a size in bytes (0: half of the memory),
 // whose top folder belongs to the machine's user and group id.
 func Tmpfs(size int64, mode fs.FileMode, id uint32, attrs int) (fd int, err error) {
-	opts := [][2]string{{"mode", strconv.FormatUint(uint64(mode), 8)}, {"uid", strconv.FormatUint(uint64(id), 10)},
+	opts := [][2]string{{"mode", strconv.FormatUint(uint64(unixMode(mode)), 8)}, {"uid", strconv.FormatUint(uint64(id), 10)},
 		{"gid", strconv.FormatUint(uint64(id), 10)}}
 	if size > 0 {
 		opts = append(opts, [2]string{"size", strconv.FormatInt(size, 10)})
@@ -46,7 +46,7 @@ func Tmpfs(size int64, mode fs.FileMode, id uint32, attrs int) (fd int, err erro
 	return newMount("tmpfs", attrs, opts)
 }
 
-func newMount(kind string, attrs int, opts [][2]string) (fd int, err error) {
+func newMount(kind string, attrs int, opts [][2]string, flags ...string) (fd int, err error) {
 	super, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("rootfs: fsopen %s: %w", kind, err)
@@ -57,6 +57,11 @@ func newMount(kind string, attrs int, opts [][2]string) (fd int, err error) {
 			return -1, fmt.Errorf("rootfs: %s option %s=%s: %w", kind, o[0], o[1], err)
 		}
 	}
+	for _, f := range flags {
+		if err := unix.FsconfigSetFlag(super, f); err != nil {
+			return -1, fmt.Errorf("rootfs: %s option %s: %w", kind, f, err)
+		}
+	}
 	if err := unix.FsconfigCreate(super); err != nil {
 		return -1, fmt.Errorf("rootfs: make a %s: %w", kind, err)
 	}
@@ -64,4 +69,34 @@ func newMount(kind string, attrs int, opts [][2]string) (fd int, err error) {
 		return -1, fmt.Errorf("rootfs: mount a %s: %w", kind, err)
 	}
 	return fd, nil
+}
+
+// Own makes a mount that was made ahead somebody's: its top folder belongs to the
+// machine's user and group id, and attrs are MOUNT_ATTR_*. After an error it is
+// closed.
+func Own(fd, id int, mode fs.FileMode, attrs uint64) (int, error) {
+	err := setAttrs(fd, attrs, 0)
+	if err == nil {
+		err = unix.Fchownat(fd, "", id, id, unix.AT_EMPTY_PATH)
+	}
+	if err == nil {
+		err = unix.Fchmodat(fd, ".", unixMode(mode), 0)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("rootfs: own a mount: %w", err)
+	}
+	return fd, nil
+}
+
+// unixMode is a mode as the kernel has it.
+func unixMode(mode fs.FileMode) uint32 {
+	m := uint32(mode & 0o7777)
+	if mode&fs.ModeSticky != 0 {
+		m |= unix.S_ISVTX
+	}
+	if mode&fs.ModeSetgid != 0 {
+		m |= unix.S_ISGID
+	}
+	return m
 }

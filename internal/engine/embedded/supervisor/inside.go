@@ -4,6 +4,7 @@ package supervisor
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -32,7 +33,7 @@ func (s *supervisor) attach(c *container, m engine.Mount) (err error) {
 	case c.tree != nil:
 		err = s.reassemble(c, m)
 	default:
-		err = c.addMount(m)
+		err = s.addMount(c, m)
 	}
 	if err != nil {
 		return fmt.Errorf("engine: mount %s in %s: %w", m.Target, c.id, err)
@@ -42,8 +43,8 @@ func (s *supervisor) attach(c *container, m engine.Mount) (err error) {
 }
 
 // addMount has a container's start mount something.
-func (c *container) addMount(m engine.Mount) error {
-	fd, err := detach(c, m)
+func (s *supervisor) addMount(c *container, m engine.Mount) error {
+	fd, err := s.detach(c, m)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", m.Target, err)
 	}
@@ -54,7 +55,7 @@ func (c *container) addMount(m engine.Mount) error {
 // attachRunning mounts into a container that runs: by a thread whose root is the
 // container's, so whatever its links say, the target is inside.
 func (s *supervisor) attachRunning(c *container, m engine.Mount) error {
-	p, err := piece(c, m)
+	p, err := s.piece(c, m)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (s *supervisor) attachRunning(c *container, m engine.Mount) error {
 }
 
 // detach makes a mount that is nowhere yet.
-func detach(c *container, m engine.Mount) (int, error) {
+func (s *supervisor) detach(c *container, m engine.Mount) (int, error) {
 	attrs := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if c.bounds.privileged {
 		attrs = 0
@@ -79,11 +80,18 @@ func detach(c *container, m engine.Mount) (int, error) {
 	if m.NoExec {
 		attrs |= unix.MOUNT_ATTR_NOEXEC
 	}
-	if m.Kind == engine.MountTmpfs {
-		mode, size := m.Mode, m.Size
-		if mode == 0 {
-			mode = 0o1777
+	mode, size := m.Mode, m.Size
+	if mode == 0 {
+		mode = fs.ModeSticky | 0o777
+	}
+	switch m.Kind {
+	case engine.MountDisk:
+		fd, err := s.disks.Take(size)
+		if err != nil {
+			return -1, err
 		}
+		return rootfs.Own(fd, int(c.base()), mode, attrs)
+	case engine.MountTmpfs:
 		if size == 0 {
 			size = c.limits.Memory / 2
 		}
@@ -255,6 +263,11 @@ func (s *supervisor) capabilities() engine.Capabilities {
 				Mend: "start the kernel with cgroup_enable=" + name + ", or give this system's cgroup the controller (systemd: Delegate=yes)",
 			})
 		}
+	}
+	if err := rootfs.HasLoops(); err != nil {
+		c.Missing = append(c.Missing, engine.Missing{What: "disks of a fixed size", Why: err.Error(), Mend: "modprobe loop"})
+	} else {
+		c.Disks = true
 	}
 	if _, err := s.pool.Router(); err != nil {
 		c.Missing = append(c.Missing, engine.Missing{What: "the outside world from sandboxes", Why: err.Error(),

@@ -34,7 +34,7 @@ func (s *supervisor) makeRoot(c *container) error {
 			return err
 		}
 		for _, m := range c.spec.Mounts {
-			if err := c.addMount(m); err != nil {
+			if err := s.addMount(c, m); err != nil {
 				return fmt.Errorf("engine: %w", err)
 			}
 		}
@@ -68,6 +68,11 @@ func (s *supervisor) makeTree(c *container, written bool) (err error) {
 		i.Upper = s.upper(c.id)
 		if err := s.makeUpper(i.Upper); err != nil {
 			return err
+		}
+		if size := c.spec.Root.Size; size > 0 {
+			if i.Disk, err = rootfs.Disk(protocol.DiskFolder(s.cfg.Data), filepath.Join(i.Upper, "disk.ext4"), size); err != nil {
+				return err
+			}
 		}
 	}
 	c.written = written
@@ -132,7 +137,7 @@ func (s *supervisor) assemble(c *container) (err error) {
 		return err
 	}
 	for _, m := range c.spec.Mounts {
-		p, err := piece(c, m)
+		p, err := s.piece(c, m)
 		if err != nil {
 			return err
 		}
@@ -237,9 +242,9 @@ func (s *supervisor) remount(c *container) error {
 }
 
 // piece makes a mount of a container that is nowhere yet.
-func piece(c *container, m engine.Mount) (p rootfs.Piece, err error) {
+func (s *supervisor) piece(c *container, m engine.Mount) (p rootfs.Piece, err error) {
 	p = rootfs.Piece{Target: m.Target}
-	if p.FD, err = detach(c, m); err != nil {
+	if p.FD, err = s.detach(c, m); err != nil {
 		return p, fmt.Errorf("mount %s: %w", m.Target, err)
 	}
 	var st unix.Stat_t

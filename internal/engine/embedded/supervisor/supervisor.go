@@ -75,6 +75,7 @@ type supervisor struct {
 	firewall sync.Mutex // of SetFirewall
 	roots    *rootfs.Roots
 	spares   spares
+	disks    *rootfs.Disks
 	spawner  *rootfs.Room
 	walls    walls
 	pump     *pump
@@ -131,6 +132,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.roots, err = rootfs.NewRoots(templates, filepath.Join(cfg.Data, "skeleton")); err != nil {
 		return nil, err
 	}
+	s.disks = rootfs.NewDisks(protocol.DiskFolder(cfg.Data))
 	if s.walls, err = findWalls(); err != nil {
 		return nil, err
 	}
@@ -348,9 +350,10 @@ func (s *supervisor) end(forget bool) {
 		fmt.Fprintln(os.Stderr, "supervisor: some containers would not end in time")
 		return
 	}
+	s.disks.Close()
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
-		err = errors.Join(err, os.RemoveAll(s.logs()), os.RemoveAll(s.uppers()), os.RemoveAll(filepath.Join(s.cfg.Data, "skeleton")))
+		err = errors.Join(err, os.RemoveAll(s.logs()), os.RemoveAll(s.uppers()), os.RemoveAll(protocol.DiskFolder(s.cfg.Data)), os.RemoveAll(filepath.Join(s.cfg.Data, "skeleton")))
 	}
 	if records, e := os.ReadDir(s.runs()); forget || e == nil && len(records) == 0 {
 		err = errors.Join(err, os.RemoveAll(s.cfg.Run))

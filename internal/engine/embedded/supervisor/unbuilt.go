@@ -12,7 +12,7 @@ import (
 // yet, so that nothing is accepted and then not kept.
 func unbuilt(s *engine.Spec) error {
 	for what, asked := range map[string]bool{
-		"the size of a root":      s.Root.Size != 0,
+		"the size of a root":      s.Root.Host != nil && s.Root.Size != 0,
 		"lines of /etc/hosts":     s.Root.Host != nil && len(s.Network.Hosts) > 0,
 		"a resolver of one's own": s.Root.Host != nil && len(s.Network.DNS.Servers)+len(s.Network.DNS.Search)+len(s.Network.DNS.Options) > 0,
 	} {
@@ -21,7 +21,7 @@ func unbuilt(s *engine.Spec) error {
 		}
 	}
 	for _, m := range s.Mounts {
-		if m.Kind == engine.MountDisk || m.Populate {
+		if m.Populate {
 			return fmt.Errorf("engine: mount %s %s: %w", m.Kind, m.Target, engine.ErrUnsupported)
 		}
 	}
