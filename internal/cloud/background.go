@@ -25,6 +25,7 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.ecr.Previews(),     // woken by StartLifecyclePolicyPreview
 		p.ecr.Scans(),        // woken by pushes and StartImageScan
 		p.ecr.Storage(),      // by period
+		p.unpackLoop(),       // woken by pushes to the registry
 		p.registryLoop(),     // by period: abandoned uploads, layers that no image names
 		p.sweepLoop(blobs),   // by period: what crashes leave behind
 	},

@@ -80,7 +80,9 @@ func (c *Cloud) build() error {
 		Store: c.db, Clock: when, Log: log, Registry: p.registry, Outbox: p.outbox, Meter: p.meter,
 		Wake: func(name string) { p.loops.Wake(name) }, Endpoint: c.endpoint, Feed: c.config.Vulnerabilities,
 	})
-	p.registry.Use(p.ecr.Hooks())
+	hooks := p.ecr.Hooks()
+	hooks.Told, hooks.Wake = c.unpack(p), func() { p.loops.Wake(unpackLoopName) }
+	p.registry.Use(hooks)
 	p.outbox.Handle(ecr.ReplicationKind, p.ecr.Replicator())
 	p.daemon = c.newDaemon(p, when)
 

@@ -12,7 +12,7 @@
 //	registry/blobs         (account, region, name, digest)    Blob: a layer or configuration that the repository has
 //	registry/uploads       (account, region, name, upload)    Upload: a layer that is coming in
 //	registry/parts         (upload, offset)                   part of one, as it came: inline or a blob
-//	registry/notices       (account, region, name, digest)    notice: a push that the engine is still to hear of
+//	registry/notices       (account, region, name, digest)    Notice: an image that the engine is still to hear of
 //	registry/keys          (name)                             the key of the passwords
 //
 // A layer is a plain blob, whose name is its SHA-256: equal layers of all

@@ -59,7 +59,10 @@ func (r *Registry) PutManifest(tx *store.Tx, id Repo, prepared *Manifest, names 
 	if !p.New && len(p.Tags) == 0 {
 		return p, nil
 	}
-	return p, r.pushed(tx, p)
+	if err := r.notify(tx, &m, false); err != nil || r.hooks.Pushed == nil {
+		return p, err
+	}
+	return p, r.hooks.Pushed(tx, p)
 }
 
 // complete checks that the repository has what a manifest names.
@@ -281,6 +284,9 @@ func (r *Registry) removeManifest(tx *store.Tx, m *Manifest) error {
 		if err := touch(tx, m.Repo, d.Digest, now); err != nil {
 			return err
 		}
+	}
+	if err := r.notify(tx, m, true); err != nil {
+		return err
 	}
 	if r.hooks.Deleted != nil {
 		return r.hooks.Deleted(tx, m, names)

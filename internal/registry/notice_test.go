@@ -3,21 +3,22 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
 	"skerry/internal/store"
 )
 
-func TestEveryPushIsTold(t *testing.T) {
+func TestEveryImageIsTold(t *testing.T) {
 	w := newWorld(t)
 	r := w.repo("a")
 	var told []string
 	fault := errors.New("not now")
 	woken := 0
 	hooks := Hooks{
-		Told: func(_ context.Context, r Repo, digest string, tags []string) error {
-			told = append(told, r.Name+" "+digest)
+		Told: func(_ context.Context, n Notice) error {
+			told = append(told, fmt.Sprint(n.Repo.Name, " ", n.Digest, " ", n.Gone))
 			return fault
 		},
 		Wake: func() { woken++ },
@@ -47,7 +48,12 @@ func TestEveryPushIsTold(t *testing.T) {
 	w.clock.Advance(noticePause)
 	fault = nil
 	tell("1 told, 0 failed")
-	if want := []string{"a " + Digest(one)}; !slices.Equal(told, want) {
+	if want := []string{"a " + Digest(one) + " false"}; !slices.Equal(told, want) {
+		t.Fatal(told)
+	}
+	w.must(w.update(func(tx *store.Tx) error { _, err := w.DeleteManifest(tx, r, Digest(one)); return err }))
+	tell("1 told, 0 failed")
+	if want := []string{"a " + Digest(one) + " true"}; !slices.Equal(told, want) {
 		t.Fatal(told)
 	}
 	w.clock.Advance(noticePause << noticeTries)

@@ -37,9 +37,10 @@ type Hooks struct {
 	// Pushed is told of every image put, in its transaction: rows and events that
 	// it writes are as durable as the image. By a tag that moves, too.
 	Pushed func(tx *store.Tx, p Push) error
-	// Told is told of every push after its transaction, by Tell: at least once,
-	// whatever happens to the server in between. Wake has Tell run soon.
-	Told func(ctx context.Context, r Repo, digest string, tags []string) error
+	// Told is told by Tell, after the transaction, of every image that was pushed
+	// (not of those of upstreams) or has gone: at least once, whatever happens to
+	// the server in between. Wake has Tell run soon.
+	Told func(ctx context.Context, n Notice) error
 	Wake func()
 	// Deleted is told of every manifest that goes, in its transaction, with the
 	// tags that it had.

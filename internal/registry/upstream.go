@@ -104,10 +104,10 @@ func (x *exchange) keepFetched(tx *store.Tx, m *Manifest, tag string) error {
 			return err
 		}
 	}
-	if !p.New && len(p.Tags) == 0 {
+	if x.hooks.Pushed == nil || !p.New && len(p.Tags) == 0 {
 		return nil
 	}
-	return x.pushed(tx, p)
+	return x.hooks.Pushed(tx, p)
 }
 
 func (x *exchange) fetchManifest(ctx context.Context, up *Upstream, ref, digest string) (*Manifest, error) {

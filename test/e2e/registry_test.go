@@ -376,3 +376,27 @@ func TestRegistryLargeLayer(t *testing.T) {
 		t.Fatalf("the server took %d KiB more", grown)
 	}
 }
+
+// TestRegistryDoor looks which requests for /v2/ are the registry's.
+func TestRegistryDoor(t *testing.T) {
+	s := start(t)
+	for _, c := range []struct{ host, path, kind string }{
+		{"", "/v2/", "application/json; charset=utf-8"},
+		{"localhost:4566", "/v2/", "application/json; charset=utf-8"},
+		{"000000000000.dkr.ecr.us-east-1.localhost", "/v2/", "application/json; charset=utf-8"},
+		{"000000000000.dkr.ecr.us-east-1.amazonaws.com", "/v2/app/tags/list", "application/json; charset=utf-8"},
+		{"registry.example.com", "/v2/", "application/json; charset=utf-8"},
+		{"pictures.s3.localhost", "/v2/key", "application/xml"},
+		{"pictures.localhost", "/v2/key", "application/xml"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Endpoint+c.path, nil)
+		must(t, err)
+		r.Host = c.host
+		resp, err := http.DefaultClient.Do(r)
+		must(t, err)
+		resp.Body.Close()
+		if got := resp.Header.Get("Content-Type"); got != c.kind {
+			t.Errorf("%s%s: %s, %q", c.host, c.path, resp.Status, got)
+		}
+	}
+}
