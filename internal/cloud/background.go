@@ -21,7 +21,7 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.s3.GarbageLoop(),   // by period: the bytes of deleted objects
 		p.s3.StorageLoop(),   // by period
 		p.s3.LifecycleLoop(), // by period: the buckets' lifecycle rules
-		p.ecr.Lifecycle(),    // by period: the repositories' lifecycle policies
+		p.ecr.Lifecycle(),    // by period, and woken by PutLifecyclePolicy
 		p.ecr.Previews(),     // woken by StartLifecyclePolicyPreview
 		p.ecr.Scans(),        // woken by pushes and StartImageScan
 		p.ecr.Storage(),      // by period

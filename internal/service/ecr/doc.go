@@ -23,7 +23,7 @@
 //	            │                      └─ loop ecr/scan: COMPLETE, FINDINGS_UNAVAILABLE, UNSUPPORTED_IMAGE, FAILED, LIMIT_EXCEEDED
 //	            └─ outbox: COMPLETE or FAILED, with the code of the refusal
 //	a preview ── IN_PROGRESS ── loop ecr/preview: COMPLETE ── after a day: EXPIRED
-//	a lifecycle policy ── loop ecr/lifecycle: every ten minutes, where AWS takes up to a day
+//	a lifecycle policy ── loop ecr/lifecycle: at once and every ten minutes; AWS takes up to a day
 //
 // # Scans
 //

@@ -40,6 +40,7 @@ func (s *Service) PutLifecyclePolicy(ctx context.Context, sc auth.Scope, in *api
 	if err != nil {
 		return nil, err
 	}
+	s.Wake(lifecycleLoop)
 	return &api.PutLifecyclePolicyOutput{RegistryId: &row.Repo.Account, RepositoryName: &row.Repo.Name, LifecyclePolicyText: &text}, nil
 }
 

@@ -105,6 +105,7 @@ func TestLifecyclePreview(t *testing.T) {
 	start := &api.StartLifecyclePolicyPreviewInput{RepositoryName: name, LifecyclePolicyText: new(keepTwo)}
 	is(h, "started", *do(h, h.StartLifecyclePolicyPreview, start).Status, "IN_PROGRESS")
 	is(h, "woken", strings.Join(h.woken, " "), previewLoop)
+	h.woken = nil
 	refuse(h, h.StartLifecyclePolicyPreview, start, "LifecyclePolicyPreviewInProgressException", "")
 	get := &api.GetLifecyclePolicyPreviewInput{RepositoryName: name}
 	is(h, "before the loop", *do(h, h.GetLifecyclePolicyPreview, get).Status, "IN_PROGRESS")

@@ -17,6 +17,7 @@ import (
 // at most, in transactions of so many; the next one goes on.
 const (
 	previewLoop    = "ecr/preview"
+	lifecycleLoop  = "ecr/lifecycle"
 	lifecycleRun   = 5000
 	lifecycleBatch = 50
 	lifecycleEvery = 10 * time.Minute // AWS says: within 24 hours
@@ -24,7 +25,7 @@ const (
 
 // Lifecycle is the loop that applies lifecycle policies.
 func (s *Service) Lifecycle() loop.Loop {
-	return loop.Loop{Name: "ecr/lifecycle", Does: "expires and archives images as lifecycle policies say",
+	return loop.Loop{Name: lifecycleLoop, Does: "expires and archives images as lifecycle policies say",
 		Period: lifecycleEvery, Deadline: lifecycleEvery, Run: s.applyLifecycles}
 }
 

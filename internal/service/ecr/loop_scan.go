@@ -84,14 +84,19 @@ func (s *Service) scanImage(ctx context.Context, row *scanRow) error {
 // look reads the layers and fills in what was found.
 func (s *Service) look(ctx context.Context, row *scanRow) error {
 	var layers []scan.Layer
+	var foreign []string
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
-		layers = nil
+		layers, foreign = nil, nil
 		m, err := s.Registry.Manifest(tx, row.Repo, row.Digest, "")
 		if err != nil {
 			return err
 		}
 		for _, d := range m.Layers {
 			b, err := s.Registry.Blob(tx, row.Repo, d.Digest)
+			if registry.CodeOf(err) == registry.LayerNotFound && len(d.URLs) > 0 {
+				foreign = append(foreign, "layer "+d.Digest+": is kept elsewhere")
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -108,6 +113,7 @@ func (s *Service) look(ctx context.Context, row *scanRow) error {
 	if err != nil {
 		return err
 	}
+	inv.Unread = append(inv.Unread, foreign...)
 	if inv.System == "" && len(inv.Packages) == 0 {
 		row.Status, row.Description = api.ScanStatusUnsupportedImage, "UnsupportedImageError: no operating system and no packages were found in the image's layers."
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	api "skerry/internal/api/ecr"
+	"skerry/internal/registry"
 )
 
 // debian is a layer with two packages of Debian.
@@ -157,4 +158,49 @@ func TestScanOnPush(t *testing.T) {
 	}
 	is(h, "repositories", strings.Join(got, " "), "apptrueSCAN_ON_PUSH0 prod/webtrueSCAN_ON_PUSH1 dev/webfalseMANUAL0")
 	is(h, "failures", *out.Failures[0].RepositoryName+*out.Failures[0].FailureCode, "noneREPOSITORY_NOT_FOUND")
+}
+
+// A layer that is kept elsewhere is named, and the others are read.
+func TestScanOfForeignLayers(t *testing.T) {
+	h := newHarness(t)
+	h.create("app")
+	body := strings.Replace(h.manifest("app", "1", debian(t)), `"layers":[`, `"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"sha256:`+
+		strings.Repeat("0", 64)+`","size":1,"urls":["https://example.com/layer"]},`, 1)
+	h.put("app", body, "v1")
+	do(h, h.StartImageScan, h.startScan("v1"))
+	h.scanAll()
+	got := *h.findings("app", "v1").ImageScanStatus
+	if *got.Status != "FINDINGS_UNAVAILABLE" || !strings.HasPrefix(*got.Description, "The scan found 2 packages. 1 files could not be read: layer sha256:0000") {
+		t.Errorf("got %s: %s", *got.Status, *got.Description)
+	}
+}
+
+// The layers of an image that is being pulled through come later: its scan waits
+// for an hour.
+func TestScanWaitsForLayers(t *testing.T) {
+	h := newHarness(t)
+	h.at(account, "us-east-1", func() {
+		h.create("app")
+		h.image("app", "1", debian(t), "v1")
+		h.image("app", "2", tree(t, map[string]string{"never": "asked for"}), "v2")
+	})
+	do(h, h.CreatePullThroughCacheRule, &api.CreatePullThroughCacheRuleInput{EcrRepositoryPrefix: new("far"), UpstreamRegistryUrl: new(account + ".dkr.ecr.us-east-1.amazonaws.com")})
+	do(h, h.PutRegistryScanningConfiguration, &api.PutRegistryScanningConfigurationInput{ScanType: new("BASIC"), Rules: []api.RegistryScanningRule{
+		{ScanFrequency: new("SCAN_ON_PUSH"), RepositoryFilters: []api.ScanningRepositoryFilter{{Filter: new("far*"), FilterType: new("WILDCARD")}}}}})
+	status := func(tag string) string {
+		h.t.Helper()
+		h.scanAll()
+		return *h.findings("far/app", tag).ImageScanStatus.Status
+	}
+	for _, tag := range []string{"v1", "v2"} {
+		is(h, "pull", h.pull(h.scope, "GET", "/v2/far/app/manifests/"+tag), 200)
+		is(h, "without layers", status(tag), "IN_PROGRESS")
+	}
+	is(h, "pull", h.pull(h.scope, "GET", "/v2/far/app/blobs/"+registry.Digest(debian(t))), 200)
+	is(h, "not yet again", status("v1"), "IN_PROGRESS")
+	h.clock.Advance(time.Minute)
+	is(h, "with its layer", status("v1"), "FINDINGS_UNAVAILABLE")
+	is(h, "without", status("v2"), "IN_PROGRESS")
+	h.clock.Advance(time.Hour)
+	is(h, "an hour later", status("v2"), "FAILED")
 }

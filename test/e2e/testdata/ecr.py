@@ -1,7 +1,7 @@
 """A walk through ECR with boto3: an image is made and pulled by the API alone, and
 by HTTP as docker does; listed, scanned, previewed, copied, expired and deleted.
 The server has a feed of vulnerabilities."""
-import base64, hashlib, io, json, os, tarfile, urllib.request, urllib.error
+import base64, hashlib, io, json, os, tarfile, time, urllib.request, urllib.error
 import boto3
 from botocore.exceptions import ClientError
 ep=os.environ["AWS_ENDPOINT_URL"]
@@ -104,9 +104,14 @@ p=ecr.get_lifecycle_policy_preview(repositoryName=R)
 assert [x["imageTags"][0] for x in p["previewResults"]]==["dev-0","dev-1"] and p["summary"]["expiringImageTotalCount"]==2, p
 ecr.put_lifecycle_policy(repositoryName=R,lifecyclePolicyText=policy)
 assert ecr.get_lifecycle_policy(repositoryName=R)["lifecyclePolicyText"]==policy
+end=time.time()+60
+while True:
+    tags=sorted(x["imageTag"] for x in ecr.list_images(repositoryName=R)["imageIds"])
+    if tags==["dev-2","v1"]: break
+    assert time.time()<end, tags
 
 # deletion
-gone=ecr.batch_delete_image(repositoryName=R,imageIds=[{"imageTag":"dev-0"},{"imageTag":"none"}])
+gone=ecr.batch_delete_image(repositoryName=R,imageIds=[{"imageTag":"dev-2"},{"imageTag":"none"}])
 assert len(gone["imageIds"])==1 and gone["failures"][0]["failureCode"]=="ImageNotFound", gone
 fails("RepositoryNotEmptyException","still contains images",ecr.delete_repository,repositoryName=R)
 ecr.delete_repository(repositoryName=R,force=True)
