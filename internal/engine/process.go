@@ -14,7 +14,7 @@ var RlimitNames = []string{"cpu", "fsize", "data", "stack", "core", "rss", "npro
 // ownSysctls are the kernel's settings that each container has for itself, with
 // net.* and fs.mqueue.*: the ones that Docker accepts.
 var ownSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-	"kernel.shmmni", "kernel.shm_rmid_forced"}
+	"kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname"}
 
 // validateProcess checks what concerns the process; the texts are Docker's.
 func (s *Spec) validateProcess() error {
@@ -37,6 +37,8 @@ func (s *Spec) validateProcess() error {
 	}
 	for name, value := range s.Sysctls {
 		switch network := strings.HasPrefix(name, "net."); {
+		case name == "kernel.hostname":
+			return bad("sysctl %q is not allowed as it conflicts with the OCI %q field", name, "hostname")
 		case !network && !strings.HasPrefix(name, "fs.mqueue.") && !slices.Contains(ownSysctls, name):
 			return bad("sysctl %q is not in a separate kernel namespace", name)
 		case network && s.Network.Mode == NetworkHost:

@@ -23,13 +23,15 @@ type Spec struct {
 	Stdin    bool   // stdin is open for Engine.Input; else it is empty
 	Init     bool   // a small init of the engine's is process 1, which reaps orphans and passes signals on
 
-	Mounts   []Mount // in this order
-	Devices  []Device
-	ShmSize  int64 // of /dev/shm in bytes; zero is 64 MiB
-	Network  Network
-	Limits   Limits
-	Rlimits  []Rlimit          // clamped to what the engine itself may have
-	Sysctls  map[string]string // of the container's own namespaces only: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*
+	Mounts  []Mount // in this order
+	Devices []Device
+	ShmSize int64 // of /dev/shm in bytes; zero is 64 MiB
+	Network Network
+	Limits  Limits
+	Rlimits []Rlimit // clamped to what the engine itself may have
+	// Sysctls of the container's own namespaces: net.*, kernel.shm*, kernel.msg*,
+	// kernel.sem, kernel.domainname, fs.mqueue.*. Others are ErrInvalid.
+	Sysctls  map[string]string
 	Security Security
 	// LogFiles keeps the log's size: at most so many segments of LogSize bytes.
 	// Zero is 16 of 16 MiB.

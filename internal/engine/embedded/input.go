@@ -17,9 +17,9 @@ import (
 // input writes straight into a container's pipe or terminal. The supervisor has
 // the pipe open too, so that it outlives this process.
 type input struct {
-	*os.File
-	d   *Driver
-	key inputKey
+	file *os.File
+	d    *Driver
+	key  inputKey
 }
 
 // inputKey is the input of one run of a container.
@@ -45,10 +45,13 @@ func (d *Driver) Input(ctx context.Context, id engine.ID) (io.WriteCloser, error
 	return in, nil
 }
 
+// Write waits while the program does not read.
+func (in *input) Write(b []byte) (int, error) { return in.file.Write(b) }
+
 // Close ends the program's input. A terminal goes on, and with it the other
 // writers.
 func (in *input) Close() error {
-	if err := in.File.Close(); err != nil {
+	if err := in.file.Close(); err != nil {
 		return err // a second time
 	}
 	d := in.d
@@ -77,7 +80,7 @@ func (d *Driver) dropInputs(key inputKey) {
 	delete(d.inputs, key)
 	d.mu.Unlock()
 	for _, in := range all {
-		_ = in.File.Close()
+		_ = in.file.Close()
 	}
 }
 

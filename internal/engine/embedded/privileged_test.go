@@ -213,7 +213,7 @@ func TestSysctls(t *testing.T) {
 		return strings.TrimSpace(string(b))
 	}
 	settings := map[string]string{"net.ipv4.ip_unprivileged_port_start": "80", "net.core.somaxconn": "321", "kernel.shmmax": "123456",
-		"kernel.msgmax": "7777", "fs.mqueue.msg_max": "77", "kernel.sem": "1 2 3 4"}
+		"kernel.msgmax": "7777", "fs.mqueue.msg_max": "77", "kernel.domainname": "inside.test", "kernel.sem": "1 2 3 4"}
 	before := map[string]string{}
 	var script strings.Builder
 	for name := range settings {
@@ -234,7 +234,7 @@ func TestSysctls(t *testing.T) {
 		t.Error("a setting is left in the network for the next container")
 	}
 	for name, text := range map[string]string{"kernel.panic": `sysctl "kernel.panic" is not in a separate kernel namespace`, "vm.swappiness": "is not in a separate kernel namespace",
-		"net.../../kernel/panic": `sysctl "net.../../kernel/panic"`, "net..x": "sysctl", "kernel.shmmax.x": "not in a separate"} {
+		"kernel.hostname": `conflicts with the OCI "hostname" field`, "net.../../kernel/panic": `sysctl "net.../../kernel/panic"`, "net..x": "sysctl", "kernel.shmmax.x": "not in a separate"} {
 		spec := enginetest.Spec("true")
 		spec.Sysctls = map[string]string{name: "1"}
 		if _, err := d.Create(context.Background(), spec); !errors.Is(err, engine.ErrInvalid) || !strings.Contains(err.Error(), text) {

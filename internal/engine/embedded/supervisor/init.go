@@ -83,8 +83,7 @@ func (r *report) wait() error {
 }
 
 // addInit is the end of a table in which the command is not process 1, in the
-// order of
-// addExec. The init begins with all signals blocked, as the child is.
+// order of addExec. The init begins with all signals blocked, as the child is.
 func (s *supervisor) addInit(t *spawn.Table, r report, command, env []string, dir string) {
 	t.Add("report", unix.SYS_DUP3, uintptr(r.write), pid1.Report, 0)
 	t.Add("init", unix.SYS_DUP3, uintptr(s.init), pid1.Report+1, unix.O_CLOEXEC)
