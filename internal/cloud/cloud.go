@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -76,7 +77,7 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot listen on %s: %w", c.Listen, err), cl.close())
 	}
-	cl.endpoint = "http://" + l.Addr().String()
+	cl.endpoint = "http://" + reachable(l.Addr())
 	cl.server = listen.New(cl.doors(), http.HandlerFunc(cl.serveAWS), cl.authority, c.Log)
 	if err := cl.build(); err != nil {
 		return errors.Join(err, l.Close(), cl.close())
@@ -105,6 +106,15 @@ func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	}
 	cl.log.Info("stopping")
 	return errors.Join(err, cl.close())
+}
+
+// reachable is where clients on this machine find a listener: one on all
+// addresses is on loopback too.
+func reachable(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && t.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return a.String()
 }
 
 // open opens what outlives a reset: the state, the certificate authority and the
