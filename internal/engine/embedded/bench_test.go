@@ -303,3 +303,54 @@ func kilobytes(b *testing.B, file, name string) int64 {
 	b.Fatalf("%s has no %s", file, name)
 	return 0
 }
+
+// BenchmarkNetworks is the start of a container, created to executed, on a network
+// of each kind in turn.
+func BenchmarkNetworks(b *testing.B) {
+	d := open(b)
+	ctx := context.Background()
+	first := trivial(b) // so that the network is there
+	first.Network = withNamed("blue", "10.0.0.1")
+	if _, err := d.Create(ctx, first); err != nil {
+		b.Fatal(err)
+	}
+	if err := d.SetFirewall(ctx, "blue", []engine.SecurityGroup{{ID: "sg"}}); err != nil {
+		b.Fatal(err)
+	}
+	times := map[string][]time.Duration{}
+	for i := range b.N {
+		for name, change := range map[string]func(*engine.Network){
+			"nat": func(*engine.Network) {},
+			"named": func(n *engine.Network) {
+				*n = withNamed("blue", fmt.Sprintf("10.0.1.%d", i%250+1))
+			},
+			"grouped": func(n *engine.Network) {
+				*n = withNamed("blue", fmt.Sprintf("10.0.1.%d", i%250+1))
+				n.Groups = []string{"sg"}
+			},
+			"ports": func(n *engine.Network) { n.Ports = []engine.Port{{Container: 80}} },
+		} {
+			<-time.After(20 * time.Millisecond) // what is measured is a start out of rest
+			spec := trivial(b)
+			change(&spec.Network)
+			begin := time.Now()
+			id, err := d.Create(ctx, spec)
+			if err == nil {
+				err = d.Start(ctx, id)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			times[name] = append(times[name], time.Since(begin))
+			if _, err := d.Wait(ctx, id); err != nil {
+				b.Fatal(err)
+			}
+			if err := d.Remove(ctx, id); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for name, all := range times {
+		quantiles(b, name, all)
+	}
+}

@@ -280,6 +280,15 @@ func TestPorts(t *testing.T) {
 	if got := asked(at); !strings.HasPrefix(got, "other ") {
 		t.Errorf("%q", got)
 	}
+	// and with the first's next start, another one is chosen
+	if err := d.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	st, err = d.Inspect(ctx, id)
+	if err != nil || len(st.Ports) != 1 || st.Ports[0].Host == port {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	await(t, "it serves again", func() bool { return strings.HasPrefix(asked(fmt.Sprintf("127.0.0.1:%d", st.Ports[0].Host)), "web ") })
 	bad := enginetest.Spec("true")
 	bad.Network = engine.Network{Ports: []engine.Port{{Container: 80}}}
 	if _, err := d.Create(ctx, bad); !errors.Is(err, engine.ErrInvalid) {

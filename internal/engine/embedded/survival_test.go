@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"skerry/internal/engine"
@@ -334,6 +335,19 @@ func census(t *testing.T, name string) map[string]int {
 	}
 	count("/proc/self/mountinfo", name)
 	count("/proc/net/dev", network.LinkName(name))
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if table.Name == network.LinkName(name) || table.Name == "skerry" || table.Name == "groups" { // the latter are routers' own
+			n["nftables"]++
+		}
+	}
 	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/", "/run/", "/dev/shm/"} {
 		found, _ := filepath.Glob(pattern + name)
 		n[pattern] = len(found)
@@ -361,8 +375,13 @@ func TestNothingLeft(t *testing.T) {
 						spec := enginetest.Spec([]string{"exit 3", "sleep 1000", "/bin/sleep 1000 & exec sleep 1000", "exec /no/such"}[i%4])
 						spec.Account = fmt.Sprint(worker % 2)
 						spec.Mounts = []engine.Mount{{Kind: engine.MountTmpfs, Target: "/tmp", Size: 1 << 20}}
-						if i%2 == 0 {
+						switch {
+						case i%2 == 0:
 							spec.Network.Mode = engine.NetworkNAT
+						case i%4 == 1:
+							spec.Network = withNamed(fmt.Sprint("network", worker%3), fmt.Sprintf("10.%d.%d.%d", round, worker, i+1))
+							spec.Network.Groups = []string{"sg"}
+							spec.Network.Ports = []engine.Port{{Container: 80}}
 						}
 						id, err := d.Create(ctx, spec)
 						if err != nil {

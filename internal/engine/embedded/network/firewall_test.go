@@ -255,7 +255,7 @@ func TestManyGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.exit("wide", r, netip.MustParseAddr("10.1.0.1"))
+	defer p.exit("wide", r, netip.MustParseAddr("10.1.0.1"), nil)
 	set(t, p, "wide", groups...)
 	var times []time.Duration
 	for i := range 1000 { // the addresses alone: links are TestManyMembers' matter
@@ -271,7 +271,7 @@ func TestManyGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		times = append(times, time.Since(begin))
-		defer p.exit("wide", r, n.Address)
+		defer p.exit("wide", r, n.Address, nil)
 	}
 	begin := time.Now()
 	set(t, p, "wide", groups...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -24,20 +25,23 @@ func (p *Pool) Join(account string, n engine.Network) (*Slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.Take(account, None)
+	s, err := p.take(account, kind{Named, n.Name})
 	if err != nil {
-		p.exit(n.Name, r, n.Address)
+		p.exit(n.Name, r, n.Address, nil)
 		return nil, err
 	}
-	s.mode, s.router, s.network, s.Address = Named, r, n.Name, n.Address
+	s.Address = n.Address
 	if err := s.plug(n.Groups); err != nil {
-		p.Give(s, false)
+		p.exit(n.Name, r, n.Address, nil)
+		p.mu.Lock()
+		p.end(s)
+		p.mu.Unlock()
 		return nil, err
 	}
 	return s, nil
 }
 
-// plug hangs a slot on its router, behind the walls of its groups.
+// plug gives a slot its address, behind the walls of its groups.
 func (s *Slot) plug(groups []string) error {
 	if len(groups) > 0 {
 		s.router.mu.Lock()
@@ -52,7 +56,51 @@ func (s *Slot) plug(groups []string) error {
 		return fmt.Errorf("network: %w", err)
 	}
 	defer h.Close()
-	return s.router.attach(s.number, s.Net, h, s.Address)
+	return s.router.place(s, h)
+}
+
+// errGone says that a network has gone while something was made for it.
+var errGone = errors.New("network: it has gone")
+
+// makeNamed makes a slot that is wired to its network, with no address yet: the
+// link is most of what a member costs.
+func (p *Pool) makeNamed(k kind) (*Slot, error) {
+	p.routing.Lock()
+	r := p.named[k.network]
+	if r == nil {
+		p.routing.Unlock()
+		return nil, errGone
+	}
+	r.pins++
+	p.routing.Unlock()
+	defer p.unpin(r)
+	s, err := p.fetch(kind{mode: None})
+	if err != nil {
+		return nil, err
+	}
+	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
+	if err == nil {
+		err = r.wire(s, h)
+		h.Close()
+	}
+	if err != nil {
+		p.mu.Lock()
+		p.end(s)
+		p.mu.Unlock()
+		return nil, err
+	}
+	s.kind, s.router = k, r
+	return s, nil
+}
+
+// unpin lets go of a router, which ends if that was awaited.
+func (p *Pool) unpin(r *Router) {
+	p.routing.Lock()
+	defer p.routing.Unlock()
+	r.pins--
+	if r.gone && r.pins == 0 {
+		r.close()
+	}
 }
 
 // enter takes an address of a network.
@@ -80,8 +128,9 @@ func (p *Pool) enter(n engine.Network) (*Router, error) {
 	return r, nil
 }
 
-// exit gives an address back, and ends the network with the last one.
-func (p *Pool) exit(name string, r *Router, addr netip.Addr) {
+// exit gives an address back, and ends the network with the last one. The slot
+// that had it is kept for the network, if there is one to keep.
+func (p *Pool) exit(name string, r *Router, addr netip.Addr, keep *Slot) {
 	p.routing.Lock()
 	defer p.routing.Unlock()
 	r.mu.Lock()
@@ -94,16 +143,44 @@ func (p *Pool) exit(name string, r *Router, addr netip.Addr) {
 		}
 	}
 	r.mu.Unlock()
-	if left == 0 && p.named[name] == r {
-		delete(p.named, name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if keep != nil {
+		p.give(keep, left > 0)
+	}
+	if left > 0 || p.named[name] != r {
+		return
+	}
+	delete(p.named, name)
+	k := kind{Named, name}
+	for _, s := range p.fresh[k] {
+		p.end(s)
+	}
+	delete(p.fresh, k)
+	for _, s := range slices.Clone(p.idle) {
+		if s.kind == k {
+			p.unuse(s)
+		}
+	}
+	if r.gone = true; r.pins == 0 {
 		p.wait.Go(r.close)
 	}
 }
 
 // leave takes a slot off its network.
-func (p *Pool) leave(s *Slot) {
-	if err := s.router.detach(s.Address); err != nil && !errors.Is(err, os.ErrClosed) {
+func (p *Pool) leave(s *Slot, clean bool) {
+	if err := s.router.displace(s, clean); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		clean = false
 	}
-	p.exit(s.network, s.router, s.Address)
+	addr := s.Address
+	s.Address = netip.Addr{}
+	if clean {
+		p.exit(s.kind.network, s.router, addr, s)
+		return
+	}
+	p.exit(s.kind.network, s.router, addr, nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end(s)
 }

@@ -144,7 +144,7 @@ func TestNamed(t *testing.T) {
 			{a, "10.0.0.5", "a 10.0.0.5"},
 		} {
 			if got := ask(t, q.from, network, q.to+":80"); got != q.want {
-				t.Errorf("%s %s on %s asks %s: %q, not %q", network, q.from.Address, q.from.network, q.to, got, q.want)
+				t.Errorf("%s %s on %s asks %s: %q, not %q", network, q.from.Address, q.from.kind.network, q.to, got, q.want)
 			}
 		}
 	}
@@ -224,7 +224,10 @@ func TestAddresses(t *testing.T) {
 	}
 	join(t, p, named("blue", "10.0.0.6"))
 	p.Give(a, true)
-	b := join(t, p, named("blue", "10.0.0.5")) // at once
+	b := join(t, p, named("blue", "10.0.0.5")) // at once, and in the same slot
+	if b != a {
+		t.Error("the slot was not used again")
+	}
 	greet(t, b, "tcp", "0.0.0.0:80", "b")
 	if got := ask(t, idle(t, p), "tcp", "10.0.0.5:80"); got != "" {
 		t.Errorf("from a slot without a network: %q", got)
@@ -240,6 +243,46 @@ func idle(t *testing.T, p *Pool) *Slot {
 	s := take(t, p, "one", None)
 	t.Cleanup(func() { p.Give(s, true) })
 	return s
+}
+
+// A slot that is used again has its new address alone, and is another account's
+// never.
+func TestUsedAgain(t *testing.T) {
+	p := pool(t)
+	keeper := join(t, p, named("blue", "10.0.0.1"))
+	greet(t, keeper, "tcp", "0.0.0.0:80", "keeper")
+	first, err := p.Join("one", named("blue", "10.0.0.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Give(first, true)
+	other, err := p.Join("two", named("blue", "10.0.0.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Give(other, false)
+	if other == first {
+		t.Error("another account got the slot")
+	}
+	again := join(t, p, named("blue", "10.0.0.6"))
+	if again != first {
+		t.Error("the account did not get its slot again")
+	}
+	greet(t, again, "tcp", "0.0.0.0:80", "again")
+	check(t, "a slot that is used again", question{again, "tcp", "10.0.0.1:80", "keeper 10.0.0.6"}, question{keeper, "tcp", "10.0.0.6:80", "again 10.0.0.1"},
+		question{keeper, "tcp", "10.0.0.5:80", ""})
+	addrs := 0
+	if err := In(again.Net, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		all, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		addrs = len(all)
+		return err
+	}); err != nil || addrs != 1 {
+		t.Errorf("%d addresses, %v", addrs, err)
+	}
 }
 
 // A network goes with its last member, and comes again.

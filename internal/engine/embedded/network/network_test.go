@@ -243,7 +243,7 @@ func BenchmarkMake(b *testing.B) {
 		b.Run(string(m), func(b *testing.B) {
 			p := pool(b)
 			for range b.N {
-				s, err := p.make(m)
+				s, err := p.make(kind{mode: m})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -30,12 +30,18 @@ type Slot struct {
 	User, Net int        // descriptors of the namespaces
 	Base      uint32     // the machine's user id that is the container's 0
 	Address   netip.Addr // in the modes NAT and Named
-	mode      Mode
+	kind      kind
 	number    int
 	account   string
 	router    *Router // that it hangs on
-	network   string  // in mode Named
+	eth, side int     // the link's ends: the slot's own, and the router's
 	diversions
+}
+
+// kind is what a slot has been made for.
+type kind struct {
+	mode    Mode
+	network string // in mode Named
 }
 
 // Pool keeps slots: new ones made ahead, and used ones for their account.
@@ -52,22 +58,23 @@ type Pool struct {
 	mu     sync.Mutex
 	next   int   // the lowest number never used
 	freed  []int // used numbers, longest unused first
-	fresh  map[Mode][]*Slot
+	fresh  map[kind][]*Slot
 	used   map[key][]*Slot
 	idle   []*Slot // used ones, oldest first, for the count
-	making map[Mode]bool
+	making map[kind]bool
 	closed bool
 	wait   sync.WaitGroup
 }
 
 type key struct {
 	account string
-	mode    Mode
+	kind    kind
 }
 
 // How many slots are kept.
 const (
 	ahead   = 4   // made ahead, per mode once that mode was asked for
+	spare   = 2   // made ahead, per named network
 	maxIdle = 128 // used ones, of all accounts
 )
 
@@ -82,17 +89,21 @@ const (
 // local addresses on its loopback.
 func NewPool(name string, local []netip.Addr) *Pool {
 	return &Pool{name: name, local: local, named: map[string]*Router{}, groups: map[string][]engine.SecurityGroup{},
-		fresh: map[Mode][]*Slot{}, used: map[key][]*Slot{}, making: map[Mode]bool{}}
+		fresh: map[kind][]*Slot{}, used: map[key][]*Slot{}, making: map[kind]bool{}}
 }
 
 // Take returns a slot of mode None or NAT for that account.
 func (p *Pool) Take(account string, mode Mode) (*Slot, error) {
+	return p.take(account, kind{mode: mode})
+}
+
+func (p *Pool) take(account string, kind kind) (*Slot, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return nil, errors.New("network: the pool is closed")
 	}
-	k := key{account, mode}
+	k := key{account, kind}
 	if list := p.used[k]; len(list) > 0 {
 		s := list[len(list)-1]
 		p.used[k] = list[:len(list)-1]
@@ -100,52 +111,75 @@ func (p *Pool) Take(account string, mode Mode) (*Slot, error) {
 		p.mu.Unlock()
 		return s, nil
 	}
-	var s *Slot
-	if list := p.fresh[mode]; len(list) > 0 {
-		s, p.fresh[mode] = list[0], list[1:]
-	}
-	p.refill(mode)
 	p.mu.Unlock()
-	if s == nil {
-		var err error
-		if s, err = p.make(mode); err != nil {
-			return nil, err
-		}
+	s, err := p.fetch(kind)
+	if err != nil {
+		return nil, err
 	}
 	s.account = account
 	return s, nil
 }
 
+// fetch returns a slot that nobody has had.
+func (p *Pool) fetch(kind kind) (s *Slot, err error) {
+	p.mu.Lock()
+	if list := p.fresh[kind]; len(list) > 0 {
+		s, p.fresh[kind] = list[0], list[1:]
+	}
+	p.refill(kind)
+	p.mu.Unlock()
+	if s == nil {
+		s, err = p.make(kind)
+	}
+	return s, err
+}
+
 // refill starts making slots ahead; p.mu is held.
-func (p *Pool) refill(mode Mode) {
-	if p.making[mode] || p.closed || len(p.fresh[mode]) >= ahead {
+func (p *Pool) refill(kind kind) {
+	enough := ahead
+	if kind.mode == Named {
+		enough = spare
+	}
+	if p.making[kind] || p.closed || len(p.fresh[kind]) >= enough {
 		return
 	}
-	p.making[mode] = true
+	p.making[kind] = true
 	p.wait.Go(func() {
 		for {
-			s, err := p.make(mode)
+			s, err := p.make(kind)
+			p.routing.Lock()
 			p.mu.Lock()
-			if err == nil {
-				p.fresh[mode] = append(p.fresh[mode], s)
+			if err == nil && kind.mode == Named && p.named[kind.network] != s.router {
+				p.end(s) // the network has gone
+				err = errGone
 			}
-			if err != nil || p.closed || len(p.fresh[mode]) >= ahead {
-				p.making[mode] = false // after an error the next Take sees it, or tries again
-				p.mu.Unlock()
-				return
+			if err == nil {
+				p.fresh[kind] = append(p.fresh[kind], s)
+			}
+			done := err != nil || p.closed || len(p.fresh[kind]) >= enough
+			if done {
+				delete(p.making, kind) // after an error the next Take sees it, or tries again
 			}
 			p.mu.Unlock()
+			p.routing.Unlock()
+			if done {
+				return
+			}
 		}
 	})
 }
 
-func (p *Pool) make(mode Mode) (*Slot, error) {
+// make makes a slot.
+func (p *Pool) make(kind kind) (*Slot, error) {
+	if kind.mode == Named {
+		return p.makeNamed(kind)
+	}
 	n, err := p.number()
 	if err != nil {
 		return nil, err
 	}
 	base := firstID + (hash(p.name)+uint32(n))%ranges*IDs // two engines on a machine begin at different places
-	s := &Slot{mode: mode, number: n, Base: base}
+	s := &Slot{kind: kind, number: n, Base: base}
 	if s.User, s.Net, err = newUser(base); err != nil {
 		return nil, err
 	}
@@ -196,7 +230,7 @@ func (p *Pool) fill(s *Slot) error {
 	if _, err := address(h, "lo", local...); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	if s.mode != NAT {
+	if s.kind.mode != NAT {
 		return nil
 	}
 	r, err := p.Router()
@@ -205,7 +239,10 @@ func (p *Pool) fill(s *Slot) error {
 	}
 	s.router = r
 	s.Address = netip.AddrFrom4([4]byte{10, 254, byte((s.number + 1) >> 8), byte(s.number + 1)})
-	return r.attach(s.number, s.Net, h, s.Address)
+	if err := r.wire(s, h); err != nil {
+		return err
+	}
+	return r.place(s, h)
 }
 
 // Give returns a slot whose processes have all ended. clean says that nothing
@@ -215,33 +252,43 @@ func (p *Pool) fill(s *Slot) error {
 // account's own, a new connection takes an old one's place, and to look for it
 // the kernel goes through the machine's whole table, 10 ms each time.
 func (p *Pool) Give(s *Slot, clean bool) {
-	if s.mode == Named {
-		p.leave(s)
+	if s.kind.mode == Named {
+		p.leave(s, clean)
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !clean || p.closed || s.mode == Named {
+	p.give(s, clean)
+}
+
+// give keeps a slot or ends it; p.mu is held.
+func (p *Pool) give(s *Slot, clean bool) {
+	if !clean || p.closed {
 		p.end(s)
 		return
 	}
-	k := key{s.account, s.mode}
+	k := key{s.account, s.kind}
 	p.used[k] = append(p.used[k], s)
 	p.idle = append(p.idle, s)
 	if len(p.idle) > maxIdle {
-		old := p.idle[0]
-		p.forget(old)
-		k := key{old.account, old.mode}
-		for i, u := range p.used[k] {
-			if u == old {
-				p.used[k] = append(p.used[k][:i:i], p.used[k][i+1:]...)
-				break
-			}
-		}
-		if len(p.used[k]) == 0 {
-			delete(p.used, k)
-		}
-		p.end(old)
+		p.unuse(p.idle[0])
 	}
+}
+
+// unuse ends a slot that was kept; p.mu is held.
+func (p *Pool) unuse(old *Slot) {
+	p.forget(old)
+	k := key{old.account, old.kind}
+	for i, u := range p.used[k] {
+		if u == old {
+			p.used[k] = append(p.used[k][:i:i], p.used[k][i+1:]...)
+			break
+		}
+	}
+	if len(p.used[k]) == 0 {
+		delete(p.used, k)
+	}
+	p.end(old)
 }
 
 // forget takes a slot off the idle list; p.mu is held.
@@ -295,7 +342,7 @@ func (p *Pool) Close() error {
 	for _, s := range p.idle {
 		p.end(s)
 	}
-	p.fresh, p.used, p.idle = map[Mode][]*Slot{}, map[key][]*Slot{}, nil
+	p.fresh, p.used, p.idle = map[kind][]*Slot{}, map[key][]*Slot{}, nil
 	p.routing.Lock()
 	defer p.routing.Unlock()
 	for _, r := range p.named {

@@ -30,6 +30,8 @@ type Router struct {
 	handle *netlink.Handle
 	mtu    int          // of the machine's way to the outside
 	pair   netip.Prefix // of the uplink: the machine's address, then the router's; not valid without
+	pins   int          // who uses it without being a member; with Pool.routing
+	gone   bool         // it has no members any more; likewise
 	nft    rules
 	nat    *nftables.Table
 	ports  *nftables.Set // where published ports lead to
@@ -142,41 +144,69 @@ func single(a netip.Addr) *net.IPNet {
 	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)}
 }
 
-// attach gives a sandbox's namespace an eth0 with an address, routed.
-func (r *Router) attach(n, netfd int, h *netlink.Handle, addr netip.Addr) error {
-	name := fmt.Sprintf("s%d", n)
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: r.mtu}, PeerName: "eth0", PeerNamespace: netlink.NsFd(netfd)}
+// wire gives a slot's namespace an eth0 that leads to the router.
+func (r *Router) wire(s *Slot, h *netlink.Handle) (err error) {
+	name := fmt.Sprintf("s%d", s.number)
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: r.mtu}, PeerName: "eth0", PeerNamespace: netlink.NsFd(s.Net)}
 	if err := r.handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("network: link: %w", err)
 	}
-	eth, err := address(h, "eth0", netip.PrefixFrom(addr, 32))
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
+	if s.eth, err = address(h, "eth0"); err == nil {
+		s.side, err = address(r.handle, name)
 	}
-	side, err := address(r.handle, name)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
+	if err == nil {
+		err = settle(h, s.eth)
 	}
-	err = errors.Join(
-		r.handle.RouteAdd(&netlink.Route{LinkIndex: side, Dst: single(addr), Scope: netlink.SCOPE_LINK}),
-		h.RouteAdd(&netlink.Route{LinkIndex: eth, Dst: single(gateway), Scope: netlink.SCOPE_LINK}),
-		h.RouteAdd(&netlink.Route{LinkIndex: eth, Gw: gateway.AsSlice(), Src: addr.AsSlice()}),
-	)
 	if err != nil {
-		return fmt.Errorf("network: routes: %w", err)
-	}
-	if err := settle(h, eth); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	return nil
 }
 
-// detach takes an address off, whose link goes with its sandbox.
-func (r *Router) detach(addr netip.Addr) error {
-	if err := r.handle.RouteDel(&netlink.Route{Dst: single(addr), Scope: netlink.SCOPE_LINK}); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("network: take %s off: %w", addr, err)
+// place gives a slot that is wired its address, and routes.
+func (r *Router) place(s *Slot, h *netlink.Handle) error {
+	err := h.AddrAdd(byIndex(s.eth), &netlink.Addr{IPNet: single(s.Address)})
+	if err == nil {
+		err = errors.Join(
+			r.handle.RouteAdd(r.towards(s)),
+			h.RouteAdd(&netlink.Route{LinkIndex: s.eth, Dst: single(gateway), Scope: netlink.SCOPE_LINK}),
+			h.RouteAdd(&netlink.Route{LinkIndex: s.eth, Gw: gateway.AsSlice(), Src: s.Address.AsSlice()}),
+		)
+	}
+	if err != nil {
+		return fmt.Errorf("network: address and routes of %s: %w", s.Address, err)
 	}
 	return nil
+}
+
+// displace takes a slot's address and routes away: from the router, and from the
+// slot, if that is to be used again.
+func (r *Router) displace(s *Slot, again bool) error {
+	if err := r.handle.RouteDel(r.towards(s)); err != nil {
+		return fmt.Errorf("network: take %s off: %w", s.Address, err)
+	}
+	if !again {
+		return nil
+	}
+	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	defer h.Close()
+	// with its only address a link loses its routes
+	if err := h.AddrDel(byIndex(s.eth), &netlink.Addr{IPNet: single(s.Address)}); err != nil {
+		return fmt.Errorf("network: take %s off: %w", s.Address, err)
+	}
+	return nil
+}
+
+// towards is the router's route to a slot.
+func (r *Router) towards(s *Slot) *netlink.Route {
+	return &netlink.Route{LinkIndex: s.side, Dst: single(s.Address), Scope: netlink.SCOPE_LINK}
+}
+
+func byIndex(index int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
 }
 
 // walls are the rules in the router.

@@ -145,7 +145,7 @@ func (s *supervisor) leave(id engine.ID, box *sandbox, changed bool) {
 	switch {
 	case !last || box.slot == nil:
 	case box.network.Mode == engine.NetworkNamed:
-		s.pool.Give(box.slot, false)
+		s.pool.Give(box.slot, !box.changed)
 	default:
 		s.janitor.Go(func() { s.pool.Give(box.slot, !box.changed) })
 	}
