@@ -7,6 +7,10 @@
 //   - every event whose cause is there was delivered, and none whose cause is not;
 //   - nothing is left in the outbox: events to deleted targets end.
 //
+// TestTasks does the same to tasks, over a fake engine that goes on while the
+// server is down: programs run as often as their rows say, output is written once,
+// owners know how it ended, and nothing is left over.
+//
 // The seed decides the operations, the places of the crashes and what becomes of
 // unsynced bytes; goroutines interleave as they like. Run one seed, or more of
 // them, by

@@ -130,6 +130,9 @@ func (r *Runner) applyCreate(ctx context.Context, v *view, spec *Container, c *c
 
 func (r *Runner) applyStart(ctx context.Context, v *view, spec *Container, c *containerRow) error {
 	err := r.surround(ctx, v, c.Name) // again, when this process did not create it
+	if errors.Is(err, engine.ErrState) {
+		err = nil // it has ended, and starts once more: attend does it then
+	}
 	if err == nil && spec.Log.Driver == driverAWSLogs && c.Started.IsZero() && r.OpenLog != nil {
 		if err = r.OpenLog(ctx, v.spec, streamOf(v.spec, spec)); err != nil {
 			err = fmt.Errorf("failed to initialize logging driver: %w", err)

@@ -228,6 +228,7 @@ func (v *view) dropUnstarted() {
 			v.stopContainer(c, nil, "", v.now)
 		case s.exit != nil && s.exit.Finished.Equal(c.Exit):
 			v.stopContainer(c, c.ExitCode, c.Reason, c.Finished)
+			c.Restarts-- // it was decided, and does not happen
 		}
 	}
 }

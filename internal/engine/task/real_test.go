@@ -169,7 +169,9 @@ func TestRealEnds(t *testing.T) {
 }
 
 // fetches is a script that prints the one line of a page.
-func fetches(host string) string { return `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 5 ` + host + ` 80 | tail -n 1` }
+func fetches(host string) string {
+	return `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 5 ` + host + ` 80 | tail -n 1`
+}
 
 // TestRealNetwork: containers of a task have one network; those of another reach
 // them by address; a bridge has links and published ports.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/enginetest"
 	"skerry/internal/store"
 )
 
@@ -441,5 +442,29 @@ func TestMetadata(t *testing.T) {
 				t.Errorf("answer %d: no %s in %s", i, text, got[i])
 			}
 		}
+	}
+}
+
+// TestInsideAgain: a new process serves inside of the containers that it finds.
+func TestInsideAgain(t *testing.T) {
+	w := newWorld(t)
+	ask := make(chan struct{})
+	w.fake.Programs["asked"] = func(ctx context.Context, p *enginetest.Process) int {
+		<-ask
+		return programs["get"](ctx, p)
+	}
+	one := w.begin(task(Container{Name: "main", Essential: true, Command: []string{"asked", "${ECS_CONTAINER_METADATA_URI_V4}"}, Log: awslogs("g")}))
+	w.reaches(one, Running)
+	w.stop()
+	w.start()
+	w.until(one, 0, "listeners", func(*Status) bool {
+		w.Runner.mu.Lock()
+		defer w.Runner.mu.Unlock()
+		_, ok := w.Runner.mu.surrounded[one.ID]
+		return ok
+	})
+	close(ask)
+	if s := w.reaches(one, Stopped); code(s.of("main")) != 0 {
+		t.Errorf("%+v %q", s.Status, w.log("p/main/"+string(one.ID)))
 	}
 }

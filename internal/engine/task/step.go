@@ -33,7 +33,7 @@ func (r *Runner) step(ctx context.Context, id engine.ID) error {
 		if err != nil {
 			return err
 		}
-		r.attend(v)
+		r.attend(ctx, v)
 		if !again && !v.hold {
 			break
 		}
@@ -169,10 +169,16 @@ func (r *Runner) changed(tx *store.Tx, s *Status) error {
 	return r.Changed(tx, s)
 }
 
-// attend has the children run that a task's containers need as they are.
-func (r *Runner) attend(v *view) {
+// attend has the children run that a task's containers need as they are, and opens
+// what they find inside where a former process did.
+func (r *Runner) attend(ctx context.Context, v *view) {
 	id := string(v.task.ID)
 	for i, c := range v.containers {
+		if running(v.seen[c.Name].state) {
+			if err := r.surround(ctx, v, c.Name); err != nil && !gone(err) && ctx.Err() == nil {
+				r.Log.Warn("nothing is served inside of a container", "task", id, "container", c.Name, "err", err)
+			}
+		}
 		if c.State == ContainerStopped {
 			r.children.End(childName("pull", id, c.Name))
 		}
