@@ -46,8 +46,13 @@ func openDocker(ctx context.Context, path string) (net.Listener, error) {
 		return fault(err)
 	}
 	defer os.RemoveAll(dir)
+	folder, err := os.Open(dir)
+	if err != nil {
+		return fault(err)
+	}
+	defer folder.Close() // its number stands for a path that may be too long
 	made := filepath.Join(dir, "s")
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", made)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/s", folder.Fd()))
 	if err != nil {
 		return fault(err)
 	}

@@ -43,6 +43,9 @@ func (d *Daemon) createContainer(c *call) error {
 		return err
 	}
 	row, err := d.create(ctx, strings.TrimPrefix(name, "/"), image, &in)
+	if missing(err) {
+		return badRequest("%v", err) // 404 would have clients pull the image
+	}
 	if err != nil {
 		return err
 	}
@@ -102,8 +105,11 @@ func (d *Daemon) create(ctx context.Context, name string, image engine.Image, in
 		return nil, err
 	}
 	row := &containerRow{ID: ids.Hex(64), Name: name, Created: d.clock.Now(), Image: image.ID, State: container.StateCreated}
-	if cfg.Hostname == "" && !h.NetworkMode.IsHost() {
+	if cfg.Hostname == "" {
 		cfg.Hostname = row.ID[:12]
+		if name, err := os.Hostname(); err == nil && h.NetworkMode.IsHost() {
+			cfg.Hostname = name
+		}
 	}
 	if err := d.settings(ctx, row, cfg, h); err != nil {
 		return nil, err

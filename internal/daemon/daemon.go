@@ -11,6 +11,7 @@ import (
 
 	"skerry/internal/base/clock"
 	"skerry/internal/engine"
+	"skerry/internal/engine/image/remote"
 	"skerry/internal/loop"
 	"skerry/internal/store"
 )
@@ -29,21 +30,22 @@ type Deps struct {
 
 // Daemon serves the Docker Engine API from rows and an engine.
 type Daemon struct {
-	db      *store.DB
-	engine  engine.Engine
-	clock   clock.Clock
-	log     *slog.Logger
-	dir     string
-	account string
-	version string
-	wake    func(loop string)
-	routes  []route
-	bus     bus
-	locks   keyed // one change of a container at a time
-	keepers *loop.Children
-	running *loop.Children // programs of exec
-	terms   terminals
-	boot    sync.Once // the first look at the rows, see settle
+	db         *store.DB
+	engine     engine.Engine
+	clock      clock.Clock
+	log        *slog.Logger
+	dir        string
+	account    string
+	version    string
+	wake       func(loop string)
+	routes     []route
+	bus        bus
+	locks      keyed // one change of a container at a time
+	keepers    *loop.Children
+	running    *loop.Children // programs of exec
+	terms      terminals
+	registries *remote.Client // for logins; images are the engine's
+	boot       sync.Once      // the first look at the rows, see settle
 }
 
 // The names of the loops.
@@ -57,6 +59,7 @@ func New(d Deps) *Daemon {
 	s := &Daemon{
 		db: d.Store, engine: d.Engine, clock: d.Clock, log: d.Log, dir: d.Dir, account: d.Account, version: d.Version, wake: d.Wake,
 		keepers: loop.NewChildren(d.Log), running: loop.NewChildren(d.Log),
+		registries: remote.New(remote.Config{Agent: "skerry/" + d.Version}),
 	}
 	s.bus.clock = d.Clock
 	s.keepers.Ended = func(_ string, err error) {
@@ -73,7 +76,7 @@ func (d *Daemon) table() []route {
 	const get, post, put, head, del = "GET", "POST", "PUT", "HEAD", "DELETE"
 	return []route{
 		{get, "/_ping", d.ping}, {head, "/_ping", d.ping},
-		{get, "/version", d.getVersion}, {get, "/info", d.info}, {get, "/events", d.events}, {get, "/system/df", d.diskUsage}, {post, "/auth", absent("checking a password at its registry")},
+		{get, "/version", d.getVersion}, {get, "/info", d.info}, {get, "/events", d.events}, {get, "/system/df", d.diskUsage}, {post, "/auth", d.auth},
 
 		{get, "/containers/json", d.listContainers}, {post, "/containers/create", d.createContainer}, {post, "/containers/prune", d.pruneContainers},
 		{get, "/containers/{id}/json", d.inspectContainer}, {get, "/containers/{id}/top", d.top}, {get, "/containers/{id}/logs", d.logs},
@@ -120,7 +123,10 @@ func absent(what string) handler {
 }
 
 // Close ends what the loops leave behind; the containers go on.
-func (d *Daemon) Close() { d.bus.close() }
+func (d *Daemon) Close() {
+	d.bus.close()
+	d.registries.Close()
+}
 
 // Erase removes the daemon's containers from the engine, and its volumes: the
 // part of its state that is not in rows. Nothing may use the daemon meanwhile.

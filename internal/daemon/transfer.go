@@ -131,19 +131,10 @@ func (d *Daemon) pullImage(c *call) error {
 	if err != nil {
 		return err
 	}
-	before, _ := d.engine.Images().Get(c.Context(), name) // none is none
 	p := &progress{c: c}
-	i, err := d.engine.Images().Pull(c.Context(), name, engine.PullOptions{Auth: auth, Platform: platform, Progress: p.report})
+	_, err = d.engine.Images().Pull(c.Context(), name, engine.PullOptions{Auth: auth, Platform: platform, Progress: p.report})
 	if err != nil {
 		return p.end(pullFault(name, err))
-	}
-	if digest := digestOf(i, name); digest != "" {
-		p.status("Digest: %s", digest)
-	}
-	if before.ID == i.ID {
-		p.status("Status: Image is up to date for %s", name)
-	} else {
-		p.status("Status: Downloaded newer image for %s", name)
 	}
 	d.tellThing(events.ImageEventType, events.ActionPull, name, map[string]string{"name": name})
 	return nil
@@ -155,20 +146,6 @@ func pullFault(name string, err error) error {
 		return notFound("manifest for %s not found: %v", name, err)
 	}
 	return err
-}
-
-// digestOf is the digest by which an image came under a name.
-func digestOf(i engine.Image, name string) string {
-	repository, _, _ := strings.Cut(name, "@")
-	if n := strings.LastIndex(repository, ":"); n > strings.LastIndex(repository, "/") {
-		repository = repository[:n]
-	}
-	for _, d := range i.Digests {
-		if repo, digest, ok := strings.Cut(d, "@"); ok && repo == repository {
-			return digest
-		}
-	}
-	return ""
 }
 
 // pushImage answers POST /images/{name}/push.
@@ -205,8 +182,7 @@ func (d *Daemon) pushImage(c *call) error {
 			return p.end(err)
 		}
 		label := n[strings.LastIndex(n, ":")+1:]
-		p.status("%s: digest: %s size: %d", label, digest, i.Size)
-		p.line(progressLine{Aux: map[string]any{"Tag": label, "Digest": digest, "Size": i.Size}})
+		p.line(progressLine{Aux: map[string]any{"Tag": label, "Digest": digest}})
 		d.tellThing(events.ImageEventType, events.ActionPush, n, map[string]string{"name": n})
 	}
 	return nil
