@@ -12,7 +12,8 @@
 //	ecr/templates     account, region, prefix            repository creation template
 //	ecr/exclusions    account, region, principal         whose pulls do not count
 //	ecr/previews      account, region, name              the last preview of a lifecycle policy
-//	ecr/scans         account, region, name, digest      the last scan of an image
+//	ecr/scans         account, region, name, digest      the last scan of an image: its state and counts
+//	ecr/findings      account, region, name, digest      what it has found
 //	ecr/replicas      account, region, name, digest, to  how far an image's copy is
 //	ecr/metered       ""                                 until when storage is metered
 //

@@ -174,9 +174,9 @@ func (s *Service) countPull(ctx context.Context, sc auth.Scope, m *registry.Mani
 // deletes images by digest.
 func (s *Service) BatchDeleteImage(ctx context.Context, sc auth.Scope, in *api.BatchDeleteImageInput) (*api.BatchDeleteImageOutput, error) {
 	id := repoOf(sc, in.RegistryId, in.RepositoryName)
-	var out *api.BatchDeleteImageOutput
+	out := &api.BatchDeleteImageOutput{}
 	return out, s.Store.Update(ctx, func(tx *store.Tx) error {
-		out = &api.BatchDeleteImageOutput{ImageIds: []api.ImageIdentifier{}, Failures: []api.ImageFailure{}}
+		*out = api.BatchDeleteImageOutput{ImageIds: []api.ImageIdentifier{}, Failures: []api.ImageFailure{}}
 		if _, err := s.Registry.Repository(tx, id); err != nil {
 			return err
 		}

@@ -52,10 +52,10 @@ func (s *Service) scanImages(ctx context.Context) (string, error) {
 // scanImage scans an image and stores what was found. An image that cannot be
 // read makes a scan that failed, not an error.
 func (s *Service) scanImage(ctx context.Context, row *scanRow) error {
-	done := *row
+	done, found := *row, &findingsRow{Repo: row.Repo, Digest: row.Digest}
 	limited, cancel := context.WithTimeout(ctx, scanTime)
 	defer cancel()
-	err := s.look(limited, &done)
+	err := s.look(limited, &done, found)
 	done.Ended = s.Clock.Now()
 	switch {
 	case ctx.Err() != nil:
@@ -77,12 +77,17 @@ func (s *Service) scanImage(ctx context.Context, row *scanRow) error {
 		if err != nil || !now.Requested.Equal(row.Requested) {
 			return err
 		}
+		if len(found.Findings) > 0 {
+			if err := findings.Put(tx, found); err != nil {
+				return err
+			}
+		}
 		return scans.Put(tx, &done)
 	})
 }
 
 // look reads the layers and fills in what was found.
-func (s *Service) look(ctx context.Context, row *scanRow) error {
+func (s *Service) look(ctx context.Context, row *scanRow, found *findingsRow) error {
 	var layers []scan.Layer
 	var foreign []string
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
@@ -127,24 +132,25 @@ func (s *Service) look(ctx context.Context, row *scanRow) error {
 		row.Status = api.ScanStatusFindingsUnavailable
 		row.Description += " They were not looked up, as no feed of vulnerabilities is given: the findings list the packages."
 		for _, p := range inv.Packages {
-			row.add(finding{Name: p.Ecosystem + "/" + p.Name, Severity: api.FindingSeverityInformational, Package: p.Name, Version: p.Version, Path: p.Path})
+			found.add(row, finding{Name: p.Ecosystem + "/" + p.Name, Severity: api.FindingSeverityInformational, Package: p.Name, Version: p.Version, Path: p.Path})
 		}
 		return nil
 	}
-	found, newest, err := scan.Feed{Dir: s.Feed}.Match(ctx, inv)
+	known, newest, err := scan.Feed{Dir: s.Feed}.Match(ctx, inv)
 	if err != nil {
 		return err
 	}
 	row.Status, row.Updated = api.ScanStatusComplete, newest
-	for _, f := range found {
-		row.add(finding{Name: f.ID, Description: f.Description, URI: f.URL, Severity: f.Severity,
+	for _, f := range known {
+		found.add(row, finding{Name: f.ID, Description: f.Description, URI: f.URL, Severity: f.Severity,
 			Package: f.Package.Name, Version: f.Package.Version, Fixed: f.Fixed, Path: f.Package.Path, Vector: f.Vector, Score: f.Score})
 	}
 	return nil
 }
 
-func (r *scanRow) add(f finding) {
-	if r.Counts[f.Severity]++; len(r.Findings) < maxFindings {
+// add keeps a finding, if there is room, and counts it.
+func (r *findingsRow) add(scan *scanRow, f finding) {
+	if scan.Counts[f.Severity]++; len(r.Findings) < maxFindings {
 		r.Findings = append(r.Findings, f)
 	}
 }

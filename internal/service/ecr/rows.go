@@ -87,9 +87,16 @@ type scanRow struct {
 	Due         time.Time // when it is scanned at the earliest
 	Asked       bool      // by StartImageScan, which has a quota, not by a push
 	Ended       time.Time
-	Updated     time.Time // of the feed's newest entry; zero: there was no feed
-	Findings    []finding
+	Updated     time.Time        // of the feed's newest entry; zero: there was no feed
 	Counts      map[string]int32 // of all findings, by severity
+}
+
+// findingsRow is what a scan has found: a row of its own, as listings of images
+// read the scans.
+type findingsRow struct {
+	Repo     registry.Repo
+	Digest   string
+	Findings []finding
 }
 
 // finding is a vulnerability of a package, or (without a feed) a package.
@@ -119,6 +126,7 @@ var (
 	exclusions = store.NewTable("ecr/exclusions", func(r *exclusionRow) store.Key { return store.K(r.Account, r.Region, r.Principal) })
 	previews   = store.NewTable("ecr/previews", func(r *previewRow) store.Key { return r.Repo.Key() }, previewsWaiting)
 	scans      = store.NewTable("ecr/scans", func(r *scanRow) store.Key { return r.Repo.Key() + store.K(r.Digest) }, scansWaiting)
+	findings   = store.NewTable("ecr/findings", func(r *findingsRow) store.Key { return r.Repo.Key() + store.K(r.Digest) })
 	replicas   = store.NewTable("ecr/replicas", (*replicaRow).key)
 	metered    = store.NewTable("ecr/metered", func(*meteredRow) store.Key { return store.K("") })
 
@@ -154,6 +162,9 @@ func registryOf(tx *store.Tx, account, region string) (*registryRow, error) {
 func (s *Service) deleted(tx *store.Tx, m *registry.Manifest, _ []string) error {
 	key := m.Repo.Key() + store.K(m.Digest)
 	if err := scans.Delete(tx, key); err != nil {
+		return err
+	}
+	if err := findings.Delete(tx, key); err != nil {
 		return err
 	}
 	return deleteAll(tx, replicas, store.Range{Prefix: key}, (*replicaRow).key)

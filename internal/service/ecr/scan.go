@@ -44,6 +44,9 @@ func scanOf(tx *store.Tx, m *registry.Manifest) (*scanRow, error) {
 func (s *Service) request(tx *store.Tx, m *registry.Manifest, asked bool) error {
 	tx.OnCommit(func() { s.Wake(scanLoop) })
 	now := s.Clock.Now()
+	if err := findings.Delete(tx, m.Repo.Key()+store.K(m.Digest)); err != nil {
+		return err
+	}
 	return scans.Put(tx, &scanRow{Repo: m.Repo, Digest: m.Digest, Status: inProgress, Requested: now, Due: now, Asked: asked})
 }
 
@@ -111,7 +114,14 @@ func (s *Service) DescribeImageScanFindings(ctx context.Context, sc auth.Scope, 
 			ImageScanCompletedAt: when(row.Ended), VulnerabilitySourceUpdatedAt: when(row.Updated), FindingSeverityCounts: row.Counts,
 			Findings: []api.ImageScanFinding{},
 		}
-		page := row.Findings[min(from, len(row.Findings)):]
+		found, err := findings.Get(tx, id.Key()+store.K(m.Digest))
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		page := found.Findings[min(from, len(found.Findings)):]
 		if n := limit(in.MaxResults, 100); len(page) > n {
 			page, out.NextToken = page[:n], writeToken(strconv.Itoa(from+n))
 		}

@@ -88,6 +88,22 @@ ecr.start_image_scan(repositoryName=R,imageId={"imageTag":"v1"})
 ecr.get_waiter("image_scan_complete").wait(repositoryName=R,imageId={"imageTag":"v1"},WaiterConfig={"Delay":1,"MaxAttempts":60})
 fails("LimitExceededException","The scan quota per image has been exceeded",ecr.start_image_scan,repositoryName=R,imageId={"imageTag":"v1"})
 
+# who may do what
+iam=boto3.client("iam",endpoint_url=ep,region_name="us-east-1")
+iam.create_user(UserName="reader")
+iam.attach_user_policy(UserName="reader",PolicyArn="arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly")
+k=iam.create_access_key(UserName="reader")["AccessKey"]
+reader=boto3.client("ecr",endpoint_url=ep,region_name="us-east-1",aws_access_key_id=k["AccessKeyId"],aws_secret_access_key=k["SecretAccessKey"])
+assert reader.batch_get_image(repositoryName=R,imageIds=[{"imageTag":"v1"}])["images"]
+fails("AccessDeniedException",f"is not authorized to perform: ecr:PutImage on resource: {r['repositoryArn']}",reader.put_image,repositoryName=R,imageManifest=manifest(),imageTag="v2")
+fails("AccessDeniedException","ecr:CreateRepository",reader.create_repository,repositoryName="x1")
+token=reader.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+def push(token):
+    q=urllib.request.Request(f"{ep}/v2/{R}/blobs/uploads/",method="POST",data=b"",headers={"Authorization":"Basic "+token})
+    try: return urllib.request.urlopen(q).status
+    except urllib.error.HTTPError as x: return x.code
+assert (push(token),push(auth["authorizationToken"]))==(403,202)
+
 # copies, lifecycle
 ecr.put_replication_configuration(replicationConfiguration={"rules":[{"destinations":[{"region":"eu-west-1","registryId":r["registryId"]}],"repositoryFilters":[{"filter":"team","filterType":"PREFIX_MATCH"}]}]})
 for i in range(3): ecr.put_image(repositoryName=R,imageManifest=manifest(annotations={"n":str(i)}),imageTag=f"dev-{i}")

@@ -207,3 +207,20 @@ func FuzzParse(f *testing.F) {
 		p.Evaluate([]Image{tagged(1, "a"), tagged(2)}, now)
 	})
 }
+
+func BenchmarkEvaluate(b *testing.B) {
+	p, err := Parse(policy(rule(1, prefixed(100, "v")), rule(2, `"tagStatus":"untagged",`+old), rule(3, anyFive)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	images := make([]Image, 10_000)
+	for i := range images {
+		images[i] = Image{Digest: fmt.Sprint(i), Pushed: ago(float64(i) / 100)}
+		if i%2 == 0 {
+			images[i].Tags = []string{fmt.Sprint("v", i)}
+		}
+	}
+	for b.Loop() {
+		p.Evaluate(images, now)
+	}
+}

@@ -364,3 +364,18 @@ func TestFeed(t *testing.T) {
 		t.Errorf("got %v, %v, %v", newest, found[0].Score, found[1].URL)
 	}
 }
+
+// What a layer holds must neither hang nor panic, nor go beyond the limits.
+func FuzzImage(f *testing.F) {
+	f.Add(archive(f, entry{name: "etc/os-release", content: debian}, entry{name: "var/lib/dpkg/status", content: status}))
+	f.Add(gzipped(f, archive(f, entry{name: "lib/apk/db/installed", content: apk}, entry{name: "a/.wh.b"})))
+	f.Add(archive(f, entry{name: "a/node_modules/b/package.json", content: `{"name":"b","version":"1"}`}, entry{name: "a/.wh..wh..opq"}))
+	f.Add(archive(f, entry{"usr/bin/x", "\x7fELF" + string(goMark) + strings.Repeat("x", 5000), 0o755}))
+	limits := Limits{Bytes: 1 << 20, Entries: 1000, File: 1 << 18, Packages: 1000}
+	f.Fuzz(func(t *testing.T, layer []byte) {
+		inv, err := Image(t.Context(), image(layer, layer), limits)
+		if err == nil && len(inv.Packages) > limits.Packages {
+			t.Errorf("%d packages", len(inv.Packages))
+		}
+	})
+}
