@@ -13,15 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skerry/internal/blob"
 	"skerry/internal/engine"
 	"skerry/internal/engine/enginetest"
 	"skerry/internal/engine/image"
 )
 
 const sticky = fs.ModeSticky
-
-var createOptions = blob.CreateOptions{}
 
 // implied loads an image whose upper layer has no entry for its folders, and
 // returns its id.

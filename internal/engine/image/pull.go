@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
-	"skerry/internal/blob"
 	"skerry/internal/engine"
 	"skerry/internal/engine/image/remote"
 )
@@ -89,43 +87,4 @@ func (s *Store) Ensure(ctx context.Context, name string, o engine.PullOptions) (
 		return i, err
 	}
 	return s.Pull(ctx, name, o)
-}
-
-// Import takes an image in that somebody else has, such as the registry of this
-// process, and gives it a name. What is a blob already is not read from the source,
-// which may be nil when all is.
-func (s *Store) Import(ctx context.Context, name, mediaType string, manifest []byte, src Source) (engine.Image, error) {
-	n, err := ParseName(name)
-	if err != nil {
-		return engine.Image{}, faultf(engine.ErrInvalid, "%w: %.300q", err, name)
-	}
-	if src == nil {
-		src = (*blobSource)(s)
-	}
-	a, release, err := s.take(ctx, src, mediaType, manifest, engine.Platform{}, nil)
-	defer release()
-	if err != nil {
-		return engine.Image{}, about(err, "import %s", n.Familiar())
-	}
-	by := n
-	by.Tag, by.Digest = "", digestOf(manifest)
-	a.digests = []Name{by}
-	if n.Digest == "" {
-		a.names = []Name{n}
-	}
-	return s.record(ctx, a)
-}
-
-// blobSource is the blobs as a source.
-type blobSource Store
-
-// Manifest implements Source.
-func (b *blobSource) Manifest(ctx context.Context, digest string) (string, []byte, error) {
-	body, err := (*Store)(b).readBlob(ctx, digest)
-	return "", body, err
-}
-
-// Blob implements Source.
-func (b *blobSource) Blob(ctx context.Context, digest string, _ int64) (io.ReadCloser, error) {
-	return b.cfg.Blobs.Open(ctx, ref(digest), blob.OpenOptions{})
 }

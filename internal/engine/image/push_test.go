@@ -223,31 +223,6 @@ func TestLoadRefused(t *testing.T) {
 	b.clean(t)
 }
 
-func TestImport(t *testing.T) {
-	b, r := open(t), newRegistry(t)
-	d := r.add("app", "v1", docker, small())
-	for _, content := range r.blobs["app"] { // as the registry of this process keeps them
-		w, err := b.blobs.Create(t.Context(), createOptions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(content); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Commit(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := r.manifests["app"]["v1"]
-	i, err := b.Import(t.Context(), r.name("app:v1"), m.mediaType, m.body, nil)
-	if err != nil || !slices.Equal(i.Names, []string{r.name("app:v1")}) || b.content(t, i.ID, "etc/new") != "new" {
-		t.Fatalf("imported %+v, %v", i, err)
-	}
-	if _, err := b.Pull(t.Context(), r.name("app:v1"), engine.PullOptions{}); err != nil || r.asked("GET /v2/app/blobs") > 0 || i.Digests[0] != r.name("app@"+d["digest"].(string)) {
-		t.Errorf("pulled afterwards: %d blobs, %v", r.asked("GET /v2/app/blobs"), err)
-	}
-}
-
 // TestImplied has a layer with files in folders that only the layer below
 // describes.
 func TestImplied(t *testing.T) {

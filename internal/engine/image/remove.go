@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -170,30 +169,22 @@ func (r *removing) image(tx *store.Tx, row *imageRow, tags []string, out *engine
 	}
 	out.Images = append(out.Images, row.ID)
 	for _, l := range row.Layers {
-		if _, err := r.layer(tx, l.DiffID); err != nil {
+		if err := r.layer(tx, l.DiffID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// layer removes a layer's row if no image has it, and returns the bytes of its
-// files.
-func (r *removing) layer(tx *store.Tx, diffID string) (int64, error) {
+// layer removes a layer's row if no image has it.
+func (r *removing) layer(tx *store.Tx, diffID string) error {
 	if r.held[diffID] > 0 {
-		return 0, nil
+		return nil
 	}
 	for _, err := range imagesByLayer.ScanKeys(tx, store.Range{Prefix: store.K(diffID)}) {
-		return 0, err // one has it
+		return err // one has it
 	}
-	row, err := layers.Get(tx, store.K(diffID))
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return row.Size, layers.Delete(tx, store.K(diffID))
+	return layers.Delete(tx, store.K(diffID))
 }
 
 // Prune implements engine.Images.
@@ -242,7 +233,7 @@ func (r *removing) some(tx *store.Tx, out *engine.Removed, meant func(row *image
 		}
 	}
 	for diffID, size := range before {
-		if _, err := r.layer(tx, diffID); err != nil {
+		if err := r.layer(tx, diffID); err != nil {
 			return 0, err
 		}
 		if there, err := layers.Has(tx, store.K(diffID)); err != nil {
