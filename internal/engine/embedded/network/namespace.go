@@ -4,20 +4,24 @@
 // to the outside.
 //
 // A Slot is a user namespace with a range of user ids of its own, a network
-// namespace that it owns, and (in mode NAT) an address. Making one takes one to
-// three milliseconds, so slots are made ahead and used again, though never for
-// another account: see Pool.
+// namespace that it owns, and (in the modes NAT and Named) an address. Making one
+// takes one to three milliseconds, so slots are made ahead and used again, though
+// never for another account: see Pool.
 //
-// All sandboxes hang on a Router, a network namespace of the engine's own:
+// Sandboxes hang on a Router, a network namespace of the engine's own: all of mode
+// NAT on one that keeps them apart, those of a named network on one of their own:
 //
-//	sandbox: eth0 10.254.a.b/32 -- veth -- sN :router: up -- veth -- skXXXXXX :machine
+//	sandbox: eth0 a.b.c.d/32 -- veth -- sN :router: up -- veth -- skXXXXXXXX[-n] :machine
 //
-// The machine sees one interface however many sandboxes there are, so nothing
-// that watches interfaces (udev, network managers) has to look at them; and
-// with the router's end everything of it is gone. The router forwards from
-// sandboxes to the machine only, translated to its own address; the machine
-// lets nothing of it in to its own services, and translates what goes out.
-// Routed links need no bridge, which would end at 1,023 ports.
+// The machine sees one interface a router, so that what watches interfaces (udev,
+// network managers) has little to look at; and with the router's end everything of
+// it is gone. Routed links need no bridge, which would end at 1,023 ports. The
+// machine lets nothing of the routers in to its own services, translates what goes
+// out, and leads published ports to them: see machine and Published. Security
+// groups are rules in a named network's router: see firewall.
+//
+// Not built: IPv6, broadcast and multicast between sandboxes, networks that know
+// their prefix (what a member sends to an address of nobody's goes outside).
 package network
 
 import (
