@@ -81,6 +81,7 @@ func twoPlatforms(t *testing.T) v1.ImageIndex {
 func TestRegistryWithGoClient(t *testing.T) {
 	s := start(t)
 	h := s.hub("app", "other")
+	t.Run("door", func(t *testing.T) { testDoor(t, s) })
 	img, err := random.Image(1<<20, 4)
 	must(t, err)
 	want, err := img.Digest()
@@ -377,9 +378,8 @@ func TestRegistryLargeLayer(t *testing.T) {
 	}
 }
 
-// TestRegistryDoor looks which requests for /v2/ are the registry's.
-func TestRegistryDoor(t *testing.T) {
-	s := start(t)
+// testDoor looks which requests for /v2/ are the registry's.
+func testDoor(t *testing.T, s *server) {
 	for _, c := range []struct{ host, path, kind string }{
 		{"", "/v2/", "application/json; charset=utf-8"},
 		{"localhost:4566", "/v2/", "application/json; charset=utf-8"},
