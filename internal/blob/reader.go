@@ -199,16 +199,38 @@ func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// WriteTo implements io.WriterTo: the rest of the content, without copies.
+// WriteTo implements io.WriterTo: the rest of the content, a burst of frames at a
+// time, put together in place.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
-	var total int64
-	err := r.each(r.pos, r.size, func(part []byte) error {
-		n, err := w.Write(part)
-		total += int64(n)
-		return err
-	})
-	r.pos += total
-	return total, err
+	if r.pos >= r.size {
+		return 0, nil
+	}
+	buf := buffers.Get().(*[burst * sealedSize]byte)
+	defer buffers.Put(buf)
+	start := r.pos
+	for r.pos < r.size {
+		first := r.pos / frameSize
+		sealed, err := r.load(buf[:], first, r.size)
+		if err != nil {
+			return r.pos - start, err
+		}
+		joined := buf[:0]
+		for n := first; len(sealed) > 0; n++ {
+			one := sealed[:min(sealedSize, len(sealed))]
+			sealed = sealed[len(one):]
+			content, err := r.frames.open(one[:0], one, n, n == r.lastFrame())
+			if err != nil {
+				return r.pos - start, r.damaged()
+			}
+			joined = append(joined, content...)
+		}
+		n, err := w.Write(joined[r.pos-first*frameSize:])
+		r.pos += int64(n)
+		if err != nil {
+			return r.pos - start, err
+		}
+	}
+	return r.pos - start, nil
 }
 
 // Close implements io.Closer.
