@@ -9,6 +9,8 @@ import (
 	"skerry/internal/auth"
 	"skerry/internal/base/arn"
 	"skerry/internal/engine"
+	"skerry/internal/engine/image"
+	"skerry/internal/engine/image/unpack"
 	"skerry/internal/loop"
 	"skerry/internal/registry"
 	"skerry/internal/store"
@@ -51,7 +53,7 @@ func (c *Cloud) unpack(p *parts) func(ctx context.Context, n registry.Notice) er
 // beyond drops the errors that another try would not change: no engine, an image
 // that is for another machine or none at all, one that a container uses.
 func beyond(err error) error {
-	for _, e := range []error{engine.ErrUnsupported, engine.ErrNotFound, engine.ErrInvalid, engine.ErrState} {
+	for _, e := range []error{engine.ErrUnsupported, engine.ErrNotFound, engine.ErrInvalid, engine.ErrState, unpack.ErrInvalid, image.ErrUnsupportedImage} {
 		if errors.Is(err, e) {
 			return nil
 		}
