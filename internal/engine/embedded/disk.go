@@ -73,7 +73,7 @@ func (d *Driver) template(ctx context.Context, size int64) (err error) {
 	trim(dir)
 	f, err := os.Create(path + ".new")
 	if err == nil {
-		err = errors.Join(f.Truncate(size), f.Close())
+		err = errors.Join(f.Truncate(size+tables(size)), f.Close())
 	}
 	if err != nil {
 		return err
@@ -89,6 +89,14 @@ func (d *Driver) template(ctx context.Context, size int64) (err error) {
 		return fmt.Errorf("%w: mke2fs: %w: %s", engine.ErrInvalid, err, strings.TrimSpace(string(out)))
 	}
 	return os.Rename(path+".new", path)
+}
+
+// tables is how many bytes an ext4 file system of so many bytes for files needs for
+// itself: inodes of 256 bytes for every 16 KiB, for each group of 128 MiB its maps,
+// and what the kernel reserves, a fiftieth but not more than 4,096 blocks.
+func tables(size int64) int64 {
+	groups := size/(128<<20) + 1
+	return (size/60 + min(size/49, 16<<20) + groups*(16<<10) + (192 << 10)) &^ 4095
 }
 
 // trim makes place for one more template: the oldest goes.

@@ -36,7 +36,7 @@ func TestDisk(t *testing.T) {
 		var wrote int
 		var full bool
 		r := run(t, d, spec)
-		if _, err := fmt.Sscanf(r.out, "wrote %d %t", &wrote, &full); err != nil || wrote < 60 || wrote > 64 || !full || r.OOM {
+		if _, err := fmt.Sscanf(r.out, "wrote %d %t", &wrote, &full); err != nil || wrote < 64 || wrote > 65 || !full || r.OOM {
 			t.Errorf("64 MiB beside 32 MiB of memory: %q %q %+v", r.out, r.errs, r.Exit)
 		}
 	}
@@ -84,7 +84,7 @@ func TestRootSize(t *testing.T) {
 		if len(lines) != n+4 || lines[n] != "1" || lines[n+2] != "1:2" {
 			t.Fatalf("run %d: %q %q", n, lines, errs)
 		}
-		if _, err := fmt.Sscan(lines[n+1], &size); err != nil || size < 28<<20 || size > 32<<20 {
+		if _, err := fmt.Sscan(lines[n+1], &size); err != nil || size < 31<<20 || size > 32<<20+256<<10 {
 			t.Errorf("run %d: %d bytes: %v", n, size, err)
 		}
 		if n == 1 {

@@ -46,7 +46,8 @@
 //
 // # What differs
 //
-//   - /tmp is memory: what it holds counts towards the function's memory.
+//   - /tmp is memory, which counts towards the function's, on a machine without
+//     loop devices or mke2fs.
 //   - An initialisation that fails is not tried a second time within the
 //     invocation; one that takes too long is, as on AWS.
 //   - An invocation of a function that is still Pending waits instead of failing.

@@ -76,6 +76,7 @@ type Service struct {
 	api       *runtime.Server
 	resolver  *resolver.Resolver
 	cleared   atomic.Bool
+	diskless  atomic.Bool // /tmp is in memory, as the machine has no disks
 	found     struct {
 		sync.Mutex
 		interpreters map[string]*interpreter

@@ -81,15 +81,28 @@ def handler(event, context):
             open("/var/task/x", "w")
         except OSError as e:
             return e.strerror
+    if what == "fill":
+        n = 0
+        try:
+            with open("/tmp/fill", "wb") as f:
+                while n < event["mb"]:
+                    f.write(b"x" * (1 << 20))
+                    n += 1
+        except OSError as e:
+            return [e.strerror, n]
+        finally:
+            os.remove("/tmp/fill")
+        return [None, n]
     if what == "tmp":
         n = 0
         try:
             with open("/tmp/big", "wb") as f:
                 while True:
-                    n += f.write(b"x" * (1 << 20))
+                    os.posix_fallocate(f.fileno(), n << 20, 1 << 20)
+                    n += 1
         except OSError as e:
             os.remove("/tmp/big")
-            return [e.strerror, n >> 20]
+            return [e.strerror, n]
     if what == "spin":
         end = time.time() + event["for"]
         n = 0
@@ -192,7 +205,7 @@ func TestRealFailures(t *testing.T) {
 		{`{"do":"exit","code":0}`, `{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ID Error: Runtime exited without providing a reason"}`, ``},
 		{`{"do":"memory"}`, `{"errorType":"Runtime.OutOfMemory","errorMessage":"RequestId: ID Error: Runtime exited with error: signal: killed"}`, `Max Memory Used: 12[78] MB`},
 		{`{"do":"sleep","for":30}`, `{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: ID Error: Task timed out after 2.00 seconds"}`, `Status: timeout`},
-		{`{"do":"raise"}`, `{"errorMessage": "no", "errorType": "RuntimeError", "requestId": "ID", "stackTrace": ["  File \"/var/task/app.py\", line 43, in handler\n    raise RuntimeError(\"no\")\n"]}`, `\[ERROR\] RuntimeError: no\nTraceback`},
+		{`{"do":"raise"}`, `{"errorMessage": "no", "errorType": "RuntimeError", "requestId": "ID", "stackTrace": ["  File \"/var/task/app.py\", line 56, in handler\n    raise RuntimeError(\"no\")\n"]}`, `\[ERROR\] RuntimeError: no\nTraceback`},
 	} {
 		out := w.invoke("f", c.event)
 		if got := id.ReplaceAllString(string(out.Payload), "ID"); got != c.payload || deref(out.FunctionError) != "Unhandled" {
@@ -211,6 +224,16 @@ func TestRealLimits(t *testing.T) {
 	})
 	if out := w.invoke("tmp", `{"do":"tmp"}`); string(out.Payload) != `["No space left on device", 600]` && string(out.Payload) != `["No space left on device", 599]` {
 		t.Errorf("%s", out.Payload)
+	}
+	// a disk, which does not count towards the function's memory
+	w.function("disk", "python3.11", "app.handler", map[string]string{"app.py": realPython}, func(in *api.CreateFunctionInput) {
+		in.MemorySize, in.Timeout = new(int32(128)), new(int32(60))
+	})
+	if out := w.invoke("disk", `{"do":"fill","mb":300}`); string(out.Payload) != `[null, 300]` {
+		t.Errorf("300 MB beside 128 MB of memory: %s %s", out.Payload, logOf(t, out))
+	}
+	if out := w.invoke("disk", `{"do":"tmp"}`); string(out.Payload) != `["No space left on device", 512]` {
+		t.Errorf("512 MB beside 128 MB of memory: %s %s", out.Payload, logOf(t, out))
 	}
 	w.function("cpu", "python3.11", "app.handler", map[string]string{"app.py": realPython}, func(in *api.CreateFunctionInput) { in.MemorySize = new(int32(354)) })
 	w.invoke("cpu", `1`)

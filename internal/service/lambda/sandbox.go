@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -96,7 +97,7 @@ func (s *Service) spec(i *interpreter, account string, memory, storage int32) en
 	if i.prefix != "" {
 		dirs = append(dirs, i.prefix)
 	}
-	mounts := []engine.Mount{{Kind: engine.MountTmpfs, Target: "/tmp", Size: int64(storage) << 20, Mode: fs.ModeSticky | 0o777}}
+	mounts := []engine.Mount{{Kind: engine.MountDisk, Target: "/tmp", Size: int64(storage) << 20, Mode: fs.ModeSticky | 0o777}}
 	if i.dir != "" {
 		mounts = append(mounts, engine.Mount{Kind: engine.MountBind, Source: i.dir, Target: "/var/runtime", ReadOnly: true})
 	}
@@ -176,7 +177,7 @@ func environ(env map[string]string) []string {
 
 // create makes a sandbox and what it finds on its network, and starts its program.
 func (s *Service) create(ctx context.Context, spec engine.Spec) (*sandbox, error) {
-	id, err := s.Engine.Create(ctx, spec)
+	id, err := s.createContainer(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("lambda: create sandbox: %w", err)
 	}
@@ -189,6 +190,27 @@ func (s *Service) create(ctx context.Context, spec engine.Spec) (*sandbox, error
 		}
 	}
 	return sb, nil
+}
+
+// createContainer has /tmp in memory where the machine has no disks to give.
+func (s *Service) createContainer(ctx context.Context, spec engine.Spec) (engine.ID, error) {
+	if !s.diskless.Load() {
+		id, err := s.Engine.Create(ctx, spec)
+		if !errors.Is(err, engine.ErrUnsupported) {
+			return id, err
+		}
+	}
+	spec.Mounts = slices.Clone(spec.Mounts)
+	for i := range spec.Mounts {
+		if spec.Mounts[i].Kind == engine.MountDisk {
+			spec.Mounts[i].Kind = engine.MountTmpfs
+		}
+	}
+	id, err := s.Engine.Create(ctx, spec)
+	if err == nil && !s.diskless.Swap(true) {
+		s.Log.Warn("/tmp of functions counts towards their memory, since this machine has no disks of a fixed size: see skerry doctor")
+	}
+	return id, err
 }
 
 func (s *Service) start(ctx context.Context, sb *sandbox) error {
