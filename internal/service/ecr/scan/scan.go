@@ -5,12 +5,12 @@
 //
 //	Debian, Ubuntu   var/lib/dpkg/status, var/lib/dpkg/status.d/* (distroless)
 //	Alpine           lib/apk/db/installed, usr/lib/apk/db/installed
-//	RPM              var/lib/rpm/rpmdb.sqlite, usr/lib/sysimage/rpm/rpmdb.sqlite
+//	RPM              rpmdb.sqlite and Packages in var/lib/rpm and usr/lib/sysimage/rpm
 //	Go               the build information of executables (modules and standard library)
 //	Node             node_modules/*/package.json, and package-lock.json
 //
-// Of RPM's databases only SQLite's is read, which Fedora from 33, RHEL 9, Rocky 9,
-// AlmaLinux 9 and Amazon Linux 2023 have; Berkeley DB (before) and ndb (SUSE) are
+// Of RPM's databases SQLite's (Fedora from 33, RHEL 9, Rocky 9, AlmaLinux 9, Amazon
+// Linux 2023) and Berkeley DB's (before, Amazon Linux 2) are read; ndb (SUSE) is
 // named in Inventory.Unread. What is copied into an image without its manager's
 // list is not seen, except for Go's executables.
 //

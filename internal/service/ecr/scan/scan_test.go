@@ -122,18 +122,12 @@ Version: 3.0.11-1~deb12u2+b1
 )
 
 func TestSystems(t *testing.T) {
-	rpm, err := os.ReadFile("testdata/rpmdb.sqlite.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(rpm))
-	if err != nil {
-		t.Fatal(err)
-	}
-	database, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	database, older := unzipped(t, "testdata/rpmdb.sqlite.gz"), unzipped(t, "testdata/Packages.gz")
+	const rocky = "ID=\"rocky\"\nVERSION_ID=\"9.3\"\n"
+	packages := "Rocky Linux:9/hello@1:2.12.1-4.el9 Rocky Linux:9/openssl-libs@3.0.7-25.el9_3 Rocky Linux:9/part0@1.0-0.el9 Rocky Linux:9/part1@1.1-1.el9 " +
+		"Rocky Linux:9/part10@1.10-10.el9 Rocky Linux:9/part11@1.11-11.el9 Rocky Linux:9/part2@1.2-2.el9 Rocky Linux:9/part3@1.3-3.el9 " +
+		"Rocky Linux:9/part4@1.4-4.el9 Rocky Linux:9/part5@1.5-5.el9 Rocky Linux:9/part6@1.6-6.el9 Rocky Linux:9/part7@1.7-7.el9 " +
+		"Rocky Linux:9/part8@1.8-8.el9 Rocky Linux:9/part9@1.9-9.el9"
 	for name, c := range map[string]struct {
 		layer []byte
 		want  string
@@ -145,11 +139,8 @@ func TestSystems(t *testing.T) {
 			"Debian:12/base-files@12.4"},
 		"Alpine, gzip": {gzipped(t, archive(t, entry{name: "etc/os-release", content: "ID=alpine\nVERSION_ID=3.19.1\n"}, entry{name: "lib/apk/db/installed", content: apk})),
 			"Alpine:v3.19/libcrypto3@3.1.4-r5 Alpine:v3.19/musl@1.2.4-r2"},
-		"Rocky, zstd": {zstandard(t, archive(t, entry{name: "etc/os-release", content: "ID=\"rocky\"\nVERSION_ID=\"9.3\"\n"}, entry{name: "var/lib/rpm/rpmdb.sqlite", content: string(database)})),
-			"Rocky Linux:9/hello@1:2.12.1-4.el9 Rocky Linux:9/openssl-libs@3.0.7-25.el9_3 Rocky Linux:9/part0@1.0-0.el9 Rocky Linux:9/part1@1.1-1.el9 " +
-				"Rocky Linux:9/part10@1.10-10.el9 Rocky Linux:9/part11@1.11-11.el9 Rocky Linux:9/part2@1.2-2.el9 Rocky Linux:9/part3@1.3-3.el9 " +
-				"Rocky Linux:9/part4@1.4-4.el9 Rocky Linux:9/part5@1.5-5.el9 Rocky Linux:9/part6@1.6-6.el9 Rocky Linux:9/part7@1.7-7.el9 " +
-				"Rocky Linux:9/part8@1.8-8.el9 Rocky Linux:9/part9@1.9-9.el9"},
+		"Rocky, zstd":        {zstandard(t, archive(t, entry{name: "etc/os-release", content: rocky}, entry{name: "var/lib/rpm/rpmdb.sqlite", content: string(database)})), packages},
+		"Rocky, Berkeley DB": {archive(t, entry{name: "etc/os-release", content: rocky}, entry{name: "var/lib/rpm/Packages", content: string(older)}), packages},
 		"Node": {archive(t, entry{name: "app/node_modules/left-pad/package.json", content: `{"name":"left-pad","version":"1.3.0"}`},
 			entry{name: "app/node_modules/@types/node/package.json", content: `{"name":"@types/node","version":"20.1.0"}`},
 			entry{name: "app/node_modules/left-pad/test/package.json", content: `{"name":"no","version":"1"}`},
@@ -246,13 +237,13 @@ func TestHostile(t *testing.T) {
 		}
 	}
 	inv, err := Image(t.Context(), image(archive(t, entry{name: "var/lib/rpm/rpmdb.sqlite", content: "SQLite format 3\x00 and no more"},
-		entry{name: "var/lib/rpm/Packages", content: "x"}, entry{name: "lib/apk/db/installed", content: strings.Repeat("x", 1<<17)},
+		entry{name: "var/lib/rpm/Packages", content: "x"}, entry{name: "usr/lib/sysimage/rpm/Packages.db", content: "x"}, entry{name: "lib/apk/db/installed", content: strings.Repeat("x", 1<<17)},
 		entry{name: "a/package-lock.json", content: "{"})), limits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"a/package-lock.json: unexpected EOF", "lib/apk/db/installed: too large",
-		"var/lib/rpm/Packages: an RPM database in Berkeley DB is not read", "var/lib/rpm/rpmdb.sqlite: a damaged SQLite database"}
+		"usr/lib/sysimage/rpm/Packages.db: an RPM database in ndb is not read", "var/lib/rpm/Packages: a damaged Berkeley DB", "var/lib/rpm/rpmdb.sqlite: a damaged SQLite database"}
 	if !slices.Equal(inv.Unread, want) {
 		t.Errorf("got %q", inv.Unread)
 	}
@@ -263,19 +254,36 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// unzipped reads a file of the tests' data.
+func unzipped(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // A damaged database must neither hang nor panic.
-func FuzzSQLite(f *testing.F) {
-	if b, err := os.ReadFile("testdata/rpmdb.sqlite.gz"); err == nil {
-		if z, err := gzip.NewReader(bytes.NewReader(b)); err == nil {
-			if b, err = io.ReadAll(z); err == nil {
-				f.Add(b[:8192])
-				f.Add(b)
-			}
-		}
+func FuzzRPM(f *testing.F) {
+	for _, b := range [][]byte{unzipped(f, "testdata/rpmdb.sqlite.gz"), unzipped(f, "testdata/Packages.gz")} {
+		f.Add(b[:8192])
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var out file
-		_ = parseRPM(io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), &out)
+		for _, parse := range []parser{parseRPM, parseBerkeley} {
+			// What is wrong with it is no matter here.
+			_ = parse(io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), &file{})
+		}
 	})
 }
 

@@ -204,7 +204,7 @@ func parserOf(name string) (p parser, unread string) {
 		case "rpmdb.sqlite":
 			return parseRPM, ""
 		case "Packages":
-			return nil, "an RPM database in Berkeley DB is not read"
+			return parseBerkeley, ""
 		case "Packages.db":
 			return nil, "an RPM database in ndb is not read"
 		}
