@@ -32,6 +32,7 @@ func (d *Daemon) attach(c *call) error {
 	case row.State == container.StateRestarting:
 		return conflict("container %s is restarting, wait until the container is running", c.vars["id"])
 	}
+	defer d.readers.add(row.ID)()
 	from, err := d.attachFrom(c, row)
 	if err != nil {
 		return err

@@ -228,6 +228,9 @@ func (d *Daemon) remove(ctx context.Context, id string, force, volumes bool) err
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
+	if row.running() {
+		d.readers.wait(ctx, id) // the row is of before the kill
+	}
 	defer d.locks.lock(id)()
 	row, err = d.change(ctx, id, func(row *containerRow) error {
 		if row.running() {
@@ -245,13 +248,29 @@ func (d *Daemon) remove(ctx context.Context, id string, force, volumes bool) err
 	return d.drop(ctx, row, row.Volumes)
 }
 
+// finish ends a removal that was begun: by --rm, or before the server was
+// killed.
+func (d *Daemon) finish(ctx context.Context, id string) error {
+	d.readers.wait(ctx, id)
+	ctx = context.WithoutCancel(ctx)
+	defer d.locks.lock(id)()
+	row, err := d.find(ctx, id)
+	if missing(err) || err == nil && (!row.Removing || row.running()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.drop(ctx, row, row.Volumes)
+}
+
 // drop takes away what a container is: the engine's part first, so that a
 // crash leaves a row by which it is found again. The container's lock is held.
 func (d *Daemon) drop(ctx context.Context, row *containerRow, withVolumes bool) error {
 	if err := d.engine.Remove(ctx, engine.ID(row.ID)); err != nil && !errors.Is(err, engine.ErrUnsupported) {
 		return err
 	}
-	d.keepers.End("names " + row.ID)
+	d.keepers.End(namesKey(row.ID))
 	var left []string
 	err := d.db.Update(ctx, func(tx *store.Tx) error {
 		left = left[:0]

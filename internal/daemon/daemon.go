@@ -44,6 +44,7 @@ type Daemon struct {
 	keepers    *loop.Children
 	running    *loop.Children // programs of exec
 	terms      terminals
+	readers    readers
 	registries *remote.Client // for logins; images are the engine's
 	boot       sync.Once      // the first look at the rows, see settle
 }

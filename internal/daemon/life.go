@@ -86,18 +86,34 @@ func (d *Daemon) run(ctx context.Context, row *containerRow) error {
 	if err := d.checkVolumes(ctx, row); err != nil {
 		return err
 	}
-	err := d.engine.Start(ctx, engine.ID(row.ID))
+	err := d.launch(ctx, row)
 	if !errors.Is(err, engine.ErrNotFound) {
 		return err
 	}
-	spec, serr := row.spec()
-	if serr != nil {
-		return serr
+	spec, err := row.spec()
+	if err != nil {
+		return err
 	}
 	if _, err = d.engine.Create(ctx, spec); err != nil {
 		return err
 	}
-	return d.engine.Start(ctx, engine.ID(row.ID))
+	return d.launch(ctx, row)
+}
+
+// launch starts a container once its names are resolved; with an engine that
+// opens no sockets in one that has exited, right after.
+func (d *Daemon) launch(ctx context.Context, row *containerRow) error {
+	early := d.openNames(ctx, row)
+	if early != nil && !errors.Is(early, engine.ErrState) {
+		return early
+	}
+	if err := d.engine.Start(ctx, engine.ID(row.ID)); err != nil || early == nil {
+		return err
+	}
+	if err := d.openNames(ctx, row); err != nil && !errors.Is(err, engine.ErrState) { // ErrState: it has ended
+		return err
+	}
+	return nil
 }
 
 // startFailed notes why a container could not be started, in the words that

@@ -73,7 +73,12 @@ func (d *Daemon) settle(ctx context.Context) (string, error) {
 	running := 0
 	for _, row := range rows {
 		id := row.ID
+		if key := namesKey(id); row.Net.Mode == modeBridge && (row.running() || d.keepers.Has(key)) {
+			want[key] = func(ctx context.Context) error { return d.keepNames(ctx, row) }
+		}
 		switch {
+		case row.Removing:
+			want["remove "+id] = func(ctx context.Context) error { return d.finish(ctx, id) }
 		case row.State == container.StateRestarting:
 			want["restart "+id] = func(ctx context.Context) error { return d.startLater(ctx, id) }
 		case row.running():
@@ -91,14 +96,12 @@ func (d *Daemon) settle(ctx context.Context) (string, error) {
 func (d *Daemon) compare(ctx context.Context, row *containerRow, there map[string]engine.Status) error {
 	st, ok := there[row.ID]
 	switch {
-	case row.Removing:
-		defer d.locks.lock(row.ID)()
-		return d.drop(ctx, row, row.Volumes)
 	case row.running() && !ok:
 		// It may have been made after the list was: ask once more.
 		if _, err := d.engine.Inspect(ctx, engine.ID(row.ID)); !errors.Is(err, engine.ErrNotFound) {
 			return err
 		}
+		d.keepers.End(namesKey(row.ID))
 		return d.exited(ctx, row.ID, engine.Exit{Code: lostCode, Reason: "lost with the machine's last run", Started: row.Started, Finished: d.clock.Now()})
 	case row.running() && st.State == engine.Exited && st.Exit != nil:
 		return d.exited(ctx, row.ID, *st.Exit)
@@ -190,7 +193,7 @@ func (d *Daemon) exited(ctx context.Context, id string, exit engine.Exit) error 
 		return err
 	}
 	if row.Removing {
-		return d.drop(ctx, row, row.Volumes)
+		d.keepers.Start("remove "+id, func(ctx context.Context) error { return d.finish(ctx, id) })
 	}
 	d.wake(containerLoop)
 	return nil

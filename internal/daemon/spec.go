@@ -318,7 +318,9 @@ func completeNetwork(n *engine.Network, h *container.HostConfig) error {
 		}
 		n.Hosts = append(n.Hosts, engine.Host{Name: name, Address: a})
 	}
-	n.DNS.Servers = append(n.DNS.Servers, h.DNS...)
+	if n.Mode != engine.NetworkNamed || n.Name == bridgeID { // elsewhere the resolver asks them
+		n.DNS.Servers = append(n.DNS.Servers, h.DNS...)
+	}
 	n.DNS.Search = append(n.DNS.Search, h.DNSSearch...)
 	n.DNS.Options = append(n.DNS.Options, h.DNSOptions...)
 	return nil

@@ -30,7 +30,7 @@ func ordered(t *testing.T, body string) (engine.Spec, error) {
 		return engine.Spec{}, err
 	}
 	o := order{ID: strings.Repeat("a", 64), Name: "x", Account: "1", Image: image, Config: in.Config, Host: in.HostConfig,
-		Network: engine.Network{Mode: engine.NetworkNamed, Name: "n", Address: netip.MustParseAddr("172.17.0.2")},
+		Network: engine.Network{Mode: engine.NetworkNamed, Name: bridgeID, Address: netip.MustParseAddr("172.17.0.2")},
 		Free:    func(p engine.Port) bool { return p.Host != 8000 }}
 	mounts, err := mountsOf(in.Config, in.HostConfig, nil)
 	if err != nil {
