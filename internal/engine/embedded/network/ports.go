@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"skerry/internal/engine"
@@ -75,7 +78,71 @@ func (p *Pool) Publish(s *Slot, ports []engine.Port) (b *Published, err error) {
 		b.Close()
 		return nil, fmt.Errorf("network: publish: %w", err)
 	}
+	if err := b.redirect(); err != nil {
+		b.Close()
+		return nil, err
+	}
 	return b, nil
+}
+
+// redirect makes those who have been sending to a UDP port start anew. The kernel
+// takes what they send for one connection as long as they go on, and would lead it
+// where it has been going: to nobody, or to a container that has ended.
+func (b *Published) redirect() error {
+	for _, l := range b.links {
+		if l.outer.proto != unix.IPPROTO_UDP {
+			continue
+		}
+		places := []*net.IPNet{single(l.outer.at.Addr())}
+		if l.everywhere {
+			all, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+			if err != nil {
+				return fmt.Errorf("network: redirect: %w", err)
+			}
+			places = nil
+			for _, a := range all {
+				if !a.IP.IsLoopback() { // of whose whole range the machine is
+					a.Mask = net.CIDRMask(32, 32)
+				}
+				places = append(places, a.IPNet)
+			}
+		}
+		err := forget(0, l.outer.at.Port(), places...)
+		if err == nil {
+			err = forget(b.router.fd, l.middle.at.Port(), single(l.middle.at.Addr()))
+		}
+		if err != nil {
+			return fmt.Errorf("network: redirect port %d: %w", l.outer.at.Port(), err)
+		}
+	}
+	return nil
+}
+
+// forget drops what a namespace (zero is the machine's) remembers of packets of UDP
+// to a port at these places.
+func forget(netns int, port uint16, places ...*net.IPNet) error {
+	var filters []netlink.CustomConntrackFilter
+	for _, place := range places {
+		f := &netlink.ConntrackFilter{}
+		if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddPort(netlink.ConntrackOrigDstPort, port), f.AddIPNet(netlink.ConntrackOrigDstIP, place)); err != nil {
+			return err
+		}
+		filters = append(filters, f)
+	}
+	h, err := handle(netns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
+	return err
+}
+
+func handle(at, family int) (*netlink.Handle, error) {
+	if at == 0 {
+		return netlink.NewHandle(family)
+	}
+	return netlink.NewHandleAt(netns.NsHandle(at), family)
 }
 
 // Close closes the ports. Connections that are open go on.

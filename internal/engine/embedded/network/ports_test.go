@@ -200,6 +200,51 @@ func TestPortTaken(t *testing.T) {
 	publish(t, p, b, engine.Port{Container: 80, Host: port})
 }
 
+// Who keeps sending to a UDP port reaches the container that has it now.
+func TestPublishUnderWay(t *testing.T) {
+	p := pool(t)
+	a, b := join(t, p, named("blue", "10.0.0.5")), join(t, p, named("blue", "10.0.0.6"))
+	other := take(t, p, "one", NAT)
+	defer p.Give(other, false)
+	for name, s := range map[string]*Slot{"a": a, "b": b, "other": other} {
+		greet(t, s, "udp", "0.0.0.0:80", name)
+	}
+	first := publish(t, p, a, engine.Port{Protocol: "udp", Container: 80})
+	port := first.Ports[0].Host
+	first.Close()
+	c, err := net.Dial("udp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	send := func() string {
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		if _, err := c.Write([]byte("?")); err != nil {
+			_, err = c.Write([]byte("?")) // the first told of an earlier refusal
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := make([]byte, 100)
+		n, _ := c.Read(b)
+		name, _, _ := strings.Cut(string(b[:n]), " ")
+		return name
+	}
+	if got := send(); got != "" {
+		t.Fatalf("nobody has the port: %q", got)
+	}
+	for _, next := range []struct {
+		name string
+		slot *Slot
+	}{{"a", a}, {"b", b}, {"other", other}, {"a", a}} {
+		now := publish(t, p, next.slot, engine.Port{Protocol: "udp", Container: 80, Host: port})
+		if got := send(); got != next.name {
+			t.Errorf("%q answers, not %q", got, next.name)
+		}
+		now.Close()
+	}
+}
+
 func BenchmarkPublish(b *testing.B) {
 	p := pool(b)
 	s := join(b, p, named("blue", "10.0.0.5"))
