@@ -77,4 +77,3 @@ func say(l net.Listener, text string) {
 		_ = c.Close()
 	}
 }
-

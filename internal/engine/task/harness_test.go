@@ -33,6 +33,7 @@ type world struct {
 	db     *store.DB
 	loops  *loop.Driver
 	config Config
+	data   string // of the embedded engine
 
 	mu      sync.Mutex
 	trail   map[engine.ID][]State // as told by Changed

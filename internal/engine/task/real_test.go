@@ -70,6 +70,7 @@ func realWorld(t testing.TB) *world {
 	if _, err := images.Load(t.Context(), bytes.NewReader(enginetest.Archive(busybox)), nil); err != nil {
 		t.Fatal(err)
 	}
+	w.data = dir + "/engine"
 	return w.build(Config{Engine: e, Clock: clock.Real})
 }
 

@@ -176,10 +176,19 @@ func (m *machine) link(r *Router) (pair netip.Prefix, err error) {
 	return pair, settle(h, index)
 }
 
+// maxDumps is how often a list is asked for that does not stand still.
+const maxDumps = 16
+
 // freePair finds two link-local addresses that the machine does not use.
 func freePair(seed uint32) (pair netip.Prefix, err error) {
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
+	var addrs []netlink.Addr
+	for range maxDumps {
+		// on a busy machine the list changes while the kernel tells it
+		if addrs, err = netlink.AddrList(nil, netlink.FAMILY_V4); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return pair, err
 	}
 	used := map[netip.Addr]bool{}
