@@ -282,7 +282,9 @@ func (x *exchange) failAs(e *Error) {
 		}
 		code = "UNSUPPORTED"
 	case LimitExceeded:
-		status, code = http.StatusTooManyRequests, "TOOMANYREQUESTS"
+		if code == "" {
+			status, code = http.StatusTooManyRequests, "TOOMANYREQUESTS"
+		}
 	default:
 		status, code = http.StatusForbidden, "DENIED"
 	}

@@ -4,10 +4,17 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/hex"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"skerry/internal/store"
 )
 
 func TestSpecPushBlob(t *testing.T) {
@@ -114,6 +121,38 @@ func TestSpecPushChunks(t *testing.T) {
 		c.ask("PATCH", l, strings.NewReader("x")).fails(404, "BLOB_UPLOAD_UNKNOWN")
 		c.ask("PUT", with(l, "digest="+Digest(content)), nil).fails(404, "BLOB_UPLOAD_UNKNOWN")
 		c.ask("DELETE", l, nil).fails(404, "BLOB_UPLOAD_UNKNOWN")
+	})
+	t.Run("an upload has a bounded number of parts", func(t *testing.T) {
+		l := c.start("a")
+		c.must(c.update(func(tx *store.Tx) error {
+			u, err := c.Upload(tx, id("a"), l[strings.LastIndexByte(l, '/')+1:])
+			if err != nil {
+				return err
+			}
+			u.Parts = maxParts
+			return uploads.Put(tx, u)
+		}))
+		c.ask("PATCH", l, strings.NewReader("x")).fails(400, "BLOB_UPLOAD_INVALID")
+	})
+	t.Run("a chunk that breaks off is kept as far as it came", func(t *testing.T) {
+		l := c.start("a")
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.server.URL, "http://"))
+		c.must(err)
+		r, err := http.NewRequest("PATCH", c.server.URL+l, nil)
+		c.must(err)
+		r.SetBasicAuth("AWS", c.password)
+		_, err = fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 100000\r\nContent-Range: 0-99999\r\n\r\n%s",
+			l, r.Header.Get("Authorization"), content[:60_000])
+		c.must(err)
+		c.must(conn.Close())
+		for end := time.Now().Add(10 * time.Second); c.ask("GET", l, nil).is(204).header.Get("Range") != "0-59999"; {
+			if time.Now().After(end) {
+				t.Fatal("what came is not there")
+			}
+			runtime.Gosched()
+		}
+		chunk(l, 60_000, 99_999).is(202)
+		c.ask("PUT", with(l, "digest="+Digest(content)), nil).is(201)
 	})
 	t.Run("an upload is its repository's alone", func(t *testing.T) {
 		c.repo("b")

@@ -63,13 +63,17 @@ func dropUpload(tx *store.Tx, u *Upload) error {
 // "UploadLayerPart".
 const minPart = 5 << 20
 
+// maxParts bounds the parts of one upload, whose rows go in one transaction. ECR's
+// own limit is 4,200; clients of the HTTP API send smaller parts.
+const maxParts = 10_000
+
 // Append is an offset that means: where the upload ends.
 const Append int64 = -1
 
 // WritePart adds to an upload what body holds, from offset at on, which must be
 // where it ends, and returns once that is on disk. If the body breaks off, what
 // came of it is kept, and its error returned. Errors: RepositoryNotFound,
-// UploadNotFound, PartInvalid.
+// UploadNotFound, PartInvalid, LimitExceeded.
 func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int64, body io.Reader) (*Upload, error) {
 	var u *Upload
 	if err := r.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -83,6 +87,9 @@ func (r *Registry) WritePart(ctx context.Context, id Repo, upload string, at int
 	}
 	if at != u.Size {
 		return nil, partInvalid(id, upload, u.Size)
+	}
+	if u.Parts >= maxParts {
+		return nil, fail(LimitExceeded, "Upload '%s' has %d parts, the most that one may have", upload, u.Parts).as("BLOB_UPLOAD_INVALID")
 	}
 	p, broken := r.receive(ctx, body, "")
 	if p == nil || p.Size == 0 {
