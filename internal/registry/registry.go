@@ -51,9 +51,12 @@ type Hooks struct {
 	// Upstream returns where the images of a repository are fetched from if they
 	// are not here (pull-through cache), or nil.
 	Upstream func(ctx context.Context, r Repo) (*Upstream, error)
-	// Import is asked before anything of an upstream is stored: it says whether the
-	// caller may, and makes the repository if it is not there.
+	// Import is asked before anything is fetched from an upstream: it says whether
+	// the caller may.
 	Import func(ctx context.Context, sc auth.Scope, r Repo) error
+	// Fetched is told before what an upstream has given is stored: it makes the
+	// repository if it is not there.
+	Fetched func(ctx context.Context, sc auth.Scope, r Repo) error
 	// Pulled is told of every manifest that a client got, outside of any
 	// transaction. It must not block for long.
 	Pulled func(ctx context.Context, sc auth.Scope, m *Manifest)

@@ -49,6 +49,9 @@ func (x *exchange) relayManifest(ctx context.Context, digest, tag string, m *Man
 		}
 		return nil, missing
 	}
+	if err := x.fetched(ctx); err != nil {
+		return m, err
+	}
 	got.Repo = x.repo
 	err = x.Store.Update(ctx, func(tx *store.Tx) error { return x.keepFetched(tx, got, tag) })
 	return got, err
@@ -60,6 +63,14 @@ func (x *exchange) Import(ctx context.Context) error {
 		return nil
 	}
 	return x.hooks.Import(ctx, x.scope, x.repo)
+}
+
+// fetched has the control plane make the repository of what was fetched.
+func (x *exchange) fetched(ctx context.Context) error {
+	if x.hooks.Fetched == nil {
+		return nil
+	}
+	return x.hooks.Fetched(ctx, x.scope, x.repo)
 }
 
 // stale tells whether the upstream of a tag should be asked again.
@@ -142,6 +153,9 @@ func (x *exchange) relayBlob(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	defer resp.Body.Close()
+	if err := x.fetched(ctx); err != nil {
+		return false, err
+	}
 	if x.r.Header.Get("Range") != "" && x.r.Method == http.MethodGet {
 		b, err := x.PutBlob(ctx, x.repo, x.route.ref, resp.Body)
 		if err != nil {

@@ -19,7 +19,7 @@ func cache(t *testing.T, up *Upstream) *client {
 	c := newClient(t)
 	c.Use(Hooks{
 		Upstream: func(context.Context, Repo) (*Upstream, error) { return up, nil },
-		Import: func(ctx context.Context, _ auth.Scope, r Repo) error {
+		Fetched: func(ctx context.Context, _ auth.Scope, r Repo) error {
 			err := c.Store.Update(ctx, func(tx *store.Tx) error { return c.CreateRepository(tx, &Repository{Repo: r}) })
 			if CodeOf(err) == RepositoryExists {
 				return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -322,27 +321,37 @@ func (s *Service) sibling(ctx context.Context, row *cacheRow, to registry.Repo) 
 	}, nil
 }
 
-// importing says whether a caller may have an image of an upstream stored, and
-// makes the repository (registry.Hooks).
-func (s *Service) importing(ctx context.Context, sc auth.Scope, id registry.Repo) error {
-	var row *registry.Repository
-	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		row, err = s.Registry.Repository(tx, id)
-		return err
-	})
-	missing := registry.CodeOf(err) == registry.RepositoryNotFound
-	if err != nil && !missing {
+// mayImport says whether a caller may have an image of an upstream stored
+// (registry.Hooks).
+func (s *Service) mayImport(ctx context.Context, sc auth.Scope, id registry.Repo) error {
+	row, err := s.repository(ctx, id)
+	if err != nil {
 		return err
 	}
 	actions := []string{"ecr:BatchImportUpstreamImage"}
-	if missing {
-		row, actions = nil, slices.Concat(actions, []string{"ecr:CreateRepository"})
+	if row == nil {
+		actions = append(actions, "ecr:CreateRepository")
 	}
-	if err := s.Registry.Authorise(ctx, sc, registry.Needs(id, row, actions...)); err != nil {
+	return s.Registry.Authorise(ctx, sc, registry.Needs(id, row, actions...))
+}
+
+// fetched makes the repository of what an upstream has given (registry.Hooks).
+func (s *Service) fetched(ctx context.Context, sc auth.Scope, id registry.Repo) error {
+	row, err := s.repository(ctx, id)
+	if err != nil || row != nil {
 		return err
 	}
-	if !missing {
-		return nil
-	}
 	return s.createFor(ctx, sc, id, api.RCTAppliedForPullThroughCache)
+}
+
+// repository returns a repository's row; nil if there is none.
+func (s *Service) repository(ctx context.Context, id registry.Repo) (row *registry.Repository, err error) {
+	err = s.Store.View(ctx, func(tx *store.Tx) error {
+		row, err = s.Registry.Repository(tx, id)
+		return err
+	})
+	if registry.CodeOf(err) == registry.RepositoryNotFound {
+		return nil, nil
+	}
+	return row, err
 }

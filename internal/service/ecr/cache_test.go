@@ -110,7 +110,7 @@ func TestPullThroughOfThisCloud(t *testing.T) {
 	user.Principal = auth.Principal{Kind: auth.User, Account: account, ARN: "arn:aws:iam::" + account + ":user/u", Name: "u"}
 	allow := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ecr:BatchGetImage"%s],"Resource":"*"}]}`
 	h.identity = map[string]string{user.Principal.ARN: fmt.Sprintf(allow, "")}
-	do(h, h.DeleteRepository, &api.DeleteRepositoryInput{RepositoryName: new("far/app"), Force: new(true)})
+	refuse(h, h.DescribeRepositories, &api.DescribeRepositoriesInput{RepositoryNames: []string{"far/app"}}, "RepositoryNotFoundException", "")
 	is(h, "may not import", h.pull(user, "GET", path), 403)
 	h.identity[user.Principal.ARN] = fmt.Sprintf(allow, `,"ecr:BatchImportUpstreamImage","ecr:CreateRepository","ecr:GetDownloadUrlForLayer"`)
 	is(h, "manifest", h.pull(user, "GET", path), 200)

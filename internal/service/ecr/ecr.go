@@ -46,7 +46,7 @@ func New(d Deps) *Service { return &Service{Deps: d, limits: scan.DefaultLimits}
 // Hooks is what the service adds to the registry.
 func (s *Service) Hooks() registry.Hooks {
 	return registry.Hooks{
-		Pushed: s.pushed, Deleted: s.deleted, Missing: s.createOnPush, Upstream: s.upstream, Import: s.importing,
+		Pushed: s.pushed, Deleted: s.deleted, Missing: s.createOnPush, Upstream: s.upstream, Import: s.mayImport, Fetched: s.fetched,
 		Uncounted: s.uncounted, Mounts: s.mounts,
 	}
 }
