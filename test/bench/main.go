@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"skerry/internal/engine/embedded"
 )
 
 // part is something that is measured.
@@ -35,6 +37,7 @@ var parts = []part{
 	{"logs", measureLogs},
 	{"lambda", measureLambda},
 	{"registry", measureRegistry},
+	{"engine", measureEngine},
 }
 
 // bench is one run.
@@ -46,11 +49,12 @@ type bench struct {
 }
 
 func main() {
+	embedded.Main() // the supervisor of the engine that is measured is this program too
 	b := &bench{}
 	flag.StringVar(&b.binary, "binary", "bin/skerry", "the skerry to measure")
 	flag.DurationVar(&b.span, "for", 3*time.Second, "how long each figure is measured")
-	flag.BoolVar(&b.peers, "peers", false, "measure other servers too: those of s3rver, gofakes3, versitygw and docker-registry that are on the PATH")
-	only := flag.String("only", "", "parts to measure, of start,store,s3,logs,lambda,registry")
+	flag.BoolVar(&b.peers, "peers", false, "measure others too: those of s3rver, gofakes3, versitygw, docker-registry, crun, runc and podman that are on the PATH")
+	only := flag.String("only", "", "parts to measure, of start,store,s3,logs,lambda,registry,engine")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
