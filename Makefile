@@ -47,7 +47,7 @@ unit: ## the tests of every package, with the race detector
 e2e: build ## real clients against the built binary
 	@mkdir -p bin
 	go build -o bin/tally ./tools/tally
-	bin/tally -into $(COUNTS) go test -timeout 20m ./test/e2e/...
+	PATH="$(CURDIR)/bin/clients:$$PATH" bin/tally -into $(COUNTS) go test -timeout 20m ./test/e2e/...
 
 test: needs-test ## install what the tests need and run all of them
 	@mkdir -p bin && rm -f $(COUNTS)
