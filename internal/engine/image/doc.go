@@ -23,4 +23,7 @@
 // The blobs of a removed image are shared with whoever keeps blobs of the same
 // content (the registry of this process), so they are left to the sweep of blobs,
 // which asks Referenced.
+//
+// Left out: signatures of images; going on with a download after a restart;
+// choosing an image of an index by its operating system's version.
 package image
