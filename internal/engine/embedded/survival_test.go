@@ -383,6 +383,11 @@ func TestNothingLeft(t *testing.T) {
 							spec.Network.Groups = []string{"sg"}
 							spec.Network.Ports = []engine.Port{{Container: 80}}
 						}
+						spec.TTY, spec.Stdin, spec.Init = i%3 == 0, i%3 == 1, i%4 > 1
+						spec.Security.Privileged = worker == 0 && i == 4
+						if worker == 1 {
+							spec.Devices = []engine.Device{{Source: "/dev/null", Target: "/dev/mine"}}
+						}
 						id, err := d.Create(ctx, spec)
 						if err != nil {
 							t.Error(err)

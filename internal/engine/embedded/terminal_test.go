@@ -375,3 +375,58 @@ func TestTerminalAgain(t *testing.T) {
 		}
 	}
 }
+
+// Whatever containers are made of, the supervisor keeps nothing of them open.
+func TestDescriptors(t *testing.T) {
+	d := open(t)
+	round := func() {
+		for i, change := range []func(*engine.Spec){
+			func(s *engine.Spec) { s.TTY = true }, func(s *engine.Spec) { s.Stdin = true }, func(s *engine.Spec) { s.Init = true },
+			func(s *engine.Spec) { s.Devices = []engine.Device{{Source: "/dev/null", Target: "/dev/mine"}} }, privileged,
+			func(s *engine.Spec) { s.Init, s.Command = true, []string{"/no/such"} }, func(s *engine.Spec) { s.TTY, s.Command = true, []string{"/no/such"} },
+			func(s *engine.Spec) { s.Sysctls = map[string]string{"net.core.nonsense": "1"} },
+			func(s *engine.Spec) { s.Devices = []engine.Device{{Source: "/dev/none"}} },
+		} {
+			spec := enginetest.Spec("exec sleep 1000")
+			change(&spec)
+			ctx := context.Background()
+			id, err := d.Create(ctx, spec)
+			if err != nil && i < 8 {
+				t.Fatal(err)
+			}
+			if err := d.Start(ctx, id); err == nil {
+				for _, tty := range []bool{true, false} {
+					if _, err := d.Exec(ctx, id, engine.ExecSpec{Command: []string{"true"}, TTY: tty}, engine.Streams{}); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := d.Exec(ctx, id, engine.ExecSpec{Command: []string{"/no/such"}, TTY: tty}, engine.Streams{}); err == nil {
+						t.Fatal("executed nothing")
+					}
+				}
+				if in, err := d.Input(ctx, id); err == nil {
+					write(t, in, "x\n")
+				}
+			}
+			if err := d.Remove(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func(pid int) int {
+		all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	for range 3 {
+		round()
+	}
+	supervisor := supervisorPid(t, d)
+	before, own := count(supervisor), count(os.Getpid())
+	for range 10 {
+		round()
+	}
+	// a few namespaces more or less are kept for later
+	await(t, "all is closed", func() bool { return count(supervisor) <= before+12 && count(os.Getpid()) <= own+4 })
+}
