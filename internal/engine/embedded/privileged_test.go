@@ -346,3 +346,34 @@ func TestPrivilegedImage(t *testing.T) {
 		}
 	}
 }
+
+// A program of an image finds its limits where it looks for them, and cannot
+// change them.
+func TestLimitsSeen(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		d := open(t, func(c *Config) { c.Cgroups = version })
+		if c, err := d.Info(context.Background()); err != nil || c.Cgroups != version {
+			t.Skipf("control groups %d, %v", c.Cgroups, err)
+		}
+		withImages(t, d, map[string][]string{"i": {busybox(t)}})
+		spec := inImage("i", "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes; cat cpu/cpu.cfs_quota_us; grep ' /sys/fs/cgroup/memory ' /proc/self/mountinfo | cut -d' ' -f4; ls memory | grep -c '^c[0-9]'; echo 1 > memory/memory.limit_in_bytes || echo no")
+		want := "67108864\n50000\n/\n0\nno\n"
+		if version == 2 {
+			spec.Command[2] = "cd /sys/fs/cgroup; head -n 1 cgroup.procs; grep ' /sys/fs/cgroup ' /proc/self/mountinfo | cut -d' ' -f4; echo 0 > cgroup.procs || echo no"
+			want = "1\n/\nno\n"
+		} else {
+			needs(t, d, "limits", func(c engine.Capabilities) bool { return c.MemoryLimit && c.CPULimit })
+			spec.Limits = engine.Limits{Memory: 64 << 20, CPU: 0.5}
+		}
+		for _, user := range []uint32{0, 993} {
+			spec.User = engine.User{UID: user, GID: user}
+			if r := run(t, d, spec); r.out != want {
+				t.Errorf("version %d, user %d: %q, want %q; %s", version, user, r.out, want, r.errs)
+			}
+		}
+		r := sh(t, d, "ls -A /sys/fs/cgroup")
+		if r.out != "" {
+			t.Errorf("of the machine's folders: %q", r.out)
+		}
+	}
+}

@@ -64,7 +64,7 @@ func busybox(t testing.TB) string {
 		t.Skipf("needs busybox-static: %v", err)
 	}
 	files := tree{"bin/busybox": string(program), "tmp/": ""}
-	for _, name := range strings.Fields("sh cat ls id stat echo touch mkdir rm mount sleep test true grep ln dd sync head hostname chown chmod readlink df kill env wc") {
+	for _, name := range strings.Fields("sh cat ls id stat echo touch mkdir rm mount sleep test true grep ln dd sync head hostname chown chmod readlink df kill env wc cut") {
 		files["bin/"+name] = "-> busybox"
 	}
 	return layer(t, files)

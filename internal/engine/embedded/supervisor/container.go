@@ -72,7 +72,8 @@ type prepared struct {
 	hostname string
 	root     int
 	mounts   []detached
-	dev      int   // a /dev of its own; 0: the one that most share
+	dev      int // a /dev of its own; 0: the one that most share
+	groups   []cgroup.View
 	join     []int // cgroup v1
 	folder   int   // cgroup v2
 }
@@ -86,6 +87,9 @@ type detached struct {
 func (p *prepared) close() {
 	closeMounts(p)
 	closeAll(p.join...)
+	for _, v := range p.groups {
+		unix.Close(v.FD)
+	}
 	for _, fd := range []int{p.folder, p.dev} {
 		if fd > 0 {
 			unix.Close(fd)
@@ -241,6 +245,11 @@ func (s *supervisor) prepare(c *container) (err error) {
 	}
 	if p.folder, err = c.group.Folder(); err != nil {
 		return err
+	}
+	if c.tree != nil { // programs of images size themselves by their limits; the machine's own do without
+		if p.groups, err = c.group.Views(); err != nil {
+			return err
+		}
 	}
 	return s.record(c)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/cgroup"
 	"skerry/internal/engine/embedded/spawn"
 )
 
@@ -28,6 +29,7 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 		sys = own
 	}
 	mount("sysfs", "/sys", sys, "")
+	addGroups(t, c.ready.groups)
 	empty := t.String("")
 	if pts := c.stdio.pts; pts >= 0 {
 		t.Add("mount /dev/pts", unix.SYS_MOVE_MOUNT, uintptr(pts), empty, atCwd, t.String("/dev/pts"), unix.MOVE_MOUNT_F_EMPTY_PATH)
@@ -40,6 +42,30 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 	for _, m := range c.ready.mounts {
 		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, uintptr(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
+}
+
+// addGroups mounts a container's control groups where programs look for their
+// limits.
+func addGroups(t *spawn.Table, views []cgroup.View) {
+	const folder = "/sys/fs/cgroup"
+	move := func(v cgroup.View, at string) {
+		t.Add("mount "+at, unix.SYS_MOVE_MOUNT, uintptr(v.FD), t.String(""), atCwd, t.String(at), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	switch {
+	case len(views) == 0:
+		return
+	case views[0].Name == "":
+		move(views[0], folder)
+		return
+	}
+	const own = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	at, kind, options := t.String(folder), t.String("tmpfs"), t.String("mode=755,size=4k")
+	t.Add("mount "+folder, unix.SYS_MOUNT, kind, at, kind, own, options)
+	for _, v := range views {
+		t.Add("make "+folder, unix.SYS_MKDIR, t.String(folder+"/"+v.Name), 0o755)
+		move(v, folder+"/"+v.Name)
+	}
+	t.Add("read-only "+folder, unix.SYS_MOUNT, 0, at, 0, unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|own)
 }
 
 // defaultShm is the size of /dev/shm in bytes when nothing is said.
