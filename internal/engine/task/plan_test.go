@@ -244,7 +244,7 @@ func TestPlan(t *testing.T) {
 					break
 				}
 				for _, a := range todo {
-					if crashed = crashed || m.rand.IntN(30) == 0; crashed {
+					if crashed = crashed || m.rand.IntN(5+int(seed%30)) == 0; crashed {
 						break
 					}
 					m.apply(v, a)

@@ -257,3 +257,30 @@ func TestRealKills(t *testing.T) {
 	}
 	w.empty()
 }
+
+// TestRealSize: a volume with a size ends there.
+func TestRealSize(t *testing.T) {
+	w := realWorld(t)
+	c := sh("main", "dd if=/dev/zero of=/small/file bs=1M count=64 2>/dev/null && exit 9; test $(stat -c %s /small/file) -lt 33554432")
+	c.Mounts = []MountPoint{{Volume: "small", Path: "/small"}}
+	one := task(c)
+	one.Pull, one.Volumes = PullOnce, []Volume{{Name: "small", Size: 16 << 20}}
+	if s := w.reaches(w.begin(one), Stopped); code(s.of("main")) != 0 {
+		t.Errorf("%+v %q", s.Status, w.stream(one, "main"))
+	}
+}
+
+// BenchmarkTask is a trivial task with its log, from Run to STOPPED, 16 at a time.
+func BenchmarkTask(b *testing.B) {
+	w := realWorld(b)
+	b.ResetTimer()
+	var flying []*Task
+	for i := 0; i < b.N || len(flying) > 0; {
+		for ; i < b.N && len(flying) < 16; i++ {
+			flying = append(flying, w.beginReal(sh("main", "echo done")))
+		}
+		w.reaches(flying[0], Stopped)
+		flying = flying[1:]
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
