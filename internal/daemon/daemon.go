@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -110,13 +111,24 @@ func (d *Daemon) table() []route {
 		{post, "/commit", absent("docker commit")}, {get, "/images/search", absent("docker search")},
 		{get, "/containers/{id}/changes", absent("docker diff")}, {get, "/containers/{id}/attach/ws", absent("attaching by WebSocket")},
 		{get, "/distribution/{name...}/json", absent("inspecting an image in its registry")},
-		{get, "/swarm", absent("swarm mode")}, {post, "/swarm/{x...}", absent("swarm mode")},
-		{get, "/nodes", absent("swarm mode")}, {get, "/services", absent("swarm mode")}, {get, "/tasks", absent("swarm mode")},
-		{post, "/services/create", absent("swarm mode")}, {get, "/secrets", absent("swarm mode")}, {get, "/configs", absent("swarm mode")},
-		{get, "/plugins", absent("plugins")}, {post, "/plugins/{x...}", absent("plugins")}, {get, "/plugins/{x...}", absent("plugins")},
+		{get, "/swarm", noSwarm}, {post, "/swarm/init", absent("swarm mode")}, {post, "/swarm/join", absent("swarm mode")},
+		{get, "/nodes", noSwarm}, {get, "/nodes/{x}", noSwarm}, {get, "/services", noSwarm}, {get, "/services/{x}", noSwarm},
+		{post, "/services/create", noSwarm}, {get, "/tasks", noSwarm}, {get, "/tasks/{x}", noSwarm}, {get, "/secrets", noSwarm},
+		{get, "/secrets/{x}", noSwarm}, {get, "/configs", noSwarm}, {get, "/configs/{x}", noSwarm},
+		{get, "/plugins", noPlugins}, {get, "/plugins/{name...}/json", noPlugin}, {post, "/plugins/{x...}", absent("plugins")},
 		{post, "/containers/{id}/checkpoints", absent("checkpoints")}, {get, "/containers/{id}/checkpoints", absent("checkpoints")},
 	}
 }
+
+// noSwarm answers as a daemon outside of swarm mode does.
+func noSwarm(*call) error {
+	return &fault{http.StatusServiceUnavailable, "This node is not a swarm manager. Skerry does not support swarm mode."}
+}
+
+// noPlugins lists none, and noPlugin finds none.
+func noPlugins(c *call) error { return c.ok([]any{}) }
+
+func noPlugin(c *call) error { return notFound("plugin %q not found", c.vars["name"]) }
 
 // absent answers for a part of the API that is not built.
 func absent(what string) handler {

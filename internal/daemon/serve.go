@@ -81,7 +81,7 @@ func (d *Daemon) dispatch(w *tracker, r *http.Request) error {
 // to, and the connection ends early.
 func (d *Daemon) fail(w *tracker, r *http.Request, err error) {
 	code, text := status(err)
-	if code >= http.StatusInternalServerError && code != http.StatusNotImplemented && r.Context().Err() == nil {
+	if code >= http.StatusInternalServerError && code != http.StatusNotImplemented && code != http.StatusServiceUnavailable && r.Context().Err() == nil {
 		d.log.Error("docker request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	if w.begun {
