@@ -75,6 +75,9 @@
 //   - Container.NoNewPrivileges has to be asked for, as with Docker: the user
 //     namespace is the wall.
 //
+// A driver that cannot listen inside of a container (engine/docker) runs no tasks but
+// those in host mode: the others fail with its error.
+//
 // Not built, and refused: GPUs, volume drivers but local, log drivers but awslogs
 // and json-file, EFS and FSx volumes, App Mesh and Service Connect, awslogs-endpoint
 // and awslogs-format. The metadata has no EphemeralStorageMetrics, no ClockDrift

@@ -117,10 +117,12 @@ func (r *Runner) rooms(v *view, by engine.ID) []room {
 		}
 	}
 	if r.Resolver != nil {
-		resolver := r.Resolver(v.spec)
-		key := childName("dns", string(v.spec.ID), string(by))
+		names := r.Resolver(v.spec)
+		beside := r.beside(childName("dns", string(v.spec.ID), string(by)))
 		all = append(all, room{engine.Socket{Network: "udp4", Address: resolverAddress + ":53", Apart: true}, func(ctx context.Context, l engine.Listening) error {
-			return resolver.Serve(ctx, l.Packets, r.beside(key))
+			return names.Serve(ctx, l.Packets, beside)
+		}}, room{engine.Socket{Network: "tcp4", Address: resolverAddress + ":53", Apart: true}, func(ctx context.Context, l engine.Listening) error {
+			return names.ServeStream(ctx, l.Listener, beside)
 		}})
 	}
 	return all

@@ -19,6 +19,7 @@ import (
 	"skerry/internal/engine/embedded"
 	"skerry/internal/engine/enginetest"
 	"skerry/internal/engine/image"
+	"skerry/internal/engine/resolver"
 	"skerry/internal/store"
 )
 
@@ -178,6 +179,11 @@ func fetches(host string) string {
 // them by address; a bridge has links and published ports.
 func TestRealNetwork(t *testing.T) {
 	w := realWorld(t)
+	w.stop()
+	w.config.Resolver = func(*Task) *resolver.Resolver {
+		return &resolver.Resolver{Address: netip.MustParseAddr(resolverAddress), Upstreams: []string{}}
+	}
+	w.start()
 	web := func(page string) Container {
 		c := sh("web", "mkdir /www; echo "+page+" > /www/index.html; exec httpd -f -p 80 -h /www")
 		c.StopTimeout = 50 * time.Millisecond
@@ -189,11 +195,11 @@ func TestRealNetwork(t *testing.T) {
 		one.Pull, one.Network.Name, one.Network.Address = PullOnce, "vpc-"+string(one.ID[:8]), netip.MustParseAddr(address)
 		return one
 	}
-	asks := sh("asks", "wget -qO- 127.0.0.1/")
+	asks := sh("asks", "wget -qO- 127.0.0.1/; busybox nslookup s3.us-east-1.amazonaws.com 2>&1 | grep -o 'Address.*169.254.169.253$' | tail -n 1 | grep -o 169.*")
 	asks.DependsOn = []Dependency{{"web", OnHealthy}}
 	one := w.begin(vpc("10.0.0.5", web("shared"), asks))
 	s := w.reaches(one, Stopped)
-	if got := w.stream(one, "asks"); !slices.Equal(got, []string{"shared"}) || s.Address.String() != "10.0.0.5" {
+	if got := w.stream(one, "asks"); !slices.Equal(got, []string{"shared", "169.254.169.253"}) || s.Address.String() != "10.0.0.5" {
 		t.Errorf("%q, %+v", got, s)
 	}
 	server := w.begin(vpc("10.0.0.6", web("far")))

@@ -13,6 +13,7 @@ import (
 	"skerry/internal/base/clock"
 	"skerry/internal/base/ids"
 	"skerry/internal/engine"
+	"skerry/internal/engine/resolver"
 	"skerry/internal/loop"
 	"skerry/internal/store"
 )
@@ -65,15 +66,9 @@ type Config struct {
 	// CABundle is a file of the machine that containers get as their bundle of
 	// certificate authorities; empty leaves them theirs.
 	CABundle string
-	// Resolver gives the name server of a task's sandboxes. Nil has none.
-	Resolver func(t *Task) Resolver
-}
-
-// Resolver is a name server.
-type Resolver interface {
-	// Serve answers what comes in, until ctx ends or the socket is closed.
-	// beside runs a function beside it, and tells whether it does.
-	Serve(ctx context.Context, c net.PacketConn, beside func(func(context.Context)) bool) error
+	// Resolver gives the name server of a task's sandboxes, with the names of
+	// its service discovery. Nil has none.
+	Resolver func(t *Task) *resolver.Resolver
 }
 
 // Credentials of a role.
