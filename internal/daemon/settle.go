@@ -54,7 +54,7 @@ func (d *Daemon) settle(ctx context.Context) (string, error) {
 			}
 		}
 		for _, row := range rows {
-			if err := d.compare(ctx, row, there); err != nil {
+			if err := d.compare(ctx, row, there); err != nil && !missing(err) { // missing: removed meanwhile
 				faults = append(faults, fmt.Errorf("container %.12s: %w", row.ID, err))
 			}
 			delete(there, row.ID)

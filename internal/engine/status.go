@@ -30,7 +30,7 @@ type Status struct {
 	Created  time.Time
 	Started  time.Time // zero when it never was
 	Exit     *Exit     // when exited
-	LogBytes int64     // written so far
+	LogBytes int64     // written so far; as a Cursor it is the log's end
 }
 
 // Exit is how a container, or a program run by Exec, ended.

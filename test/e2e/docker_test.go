@@ -188,7 +188,7 @@ func TestDockerFiles(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(d.home, "out")); err != nil || string(text) != "copied\n" {
 		t.Errorf("%q %v", text, err)
 	}
-	d.fails(1, "Could not find the file /none in container", "cp", "box:/none", d.home)
+	d.fails(1, "/none", "cp", "box:/none", d.home)
 	d.fails(1, "volume is in use", "volume", "rm", "named")
 	d.docker("rm", "box")
 	d.docker("run", "--rm", "-v", "named:/v:nocopy", "busybox", "sh", "-c", "echo more >> /v/seed")
