@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -219,4 +220,33 @@ func sorted(text string) string {
 	lines := strings.Split(text, "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// A new volume gets what the image has at its place, an old one does not.
+func TestPopulate(t *testing.T) {
+	d := open(t)
+	data := layer(t, tree{"data/a": "A", "data/sub/b": "B", "data/l": "-> /etc", "data/own": "own"})
+	if err := errors.Join(os.Chown(data+"/data/own", 12, 13), os.Chmod(data+"/data/own", 0o750), os.Chown(data+"/data", 12, 13),
+		os.Link(data+"/data/a", data+"/data/z")); err != nil {
+		t.Fatal(err)
+	}
+	withImages(t, d, map[string][]string{"i": {busybox(t), data}})
+	volume := t.TempDir()
+	spec := inImage("i", "ls /data; stat -c '%a %u:%g' /data/own /data; stat -c %h /data/z; readlink /data/l; cat /data/sub/b; rm -r /data/*; touch /data/mine")
+	spec.Mounts = []engine.Mount{{Kind: engine.MountBind, Source: volume, Target: "/data", Owned: true, Populate: true}}
+	if r := run(t, d, spec); r.out != "a\nl\nown\nsub\nz\n750 12:13\n755 12:13\n2\n/etc\nB" || r.Code != 0 {
+		t.Errorf("%q %q", r.out, r.errs)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(volume, &st); err != nil || st.Uid != 12 {
+		t.Errorf("the volume is %d's: %v", st.Uid, err)
+	}
+	spec.Command[2] = "ls /data"
+	if r := run(t, d, spec); r.out != "mine\n" {
+		t.Errorf("a used volume: %q %q", r.out, r.errs)
+	}
+	spec.Mounts[0].Owned = false
+	if _, err := d.Create(context.Background(), spec); !errors.Is(err, engine.ErrUnsupported) {
+		t.Errorf("of the machine's owners: %v", err)
+	}
 }

@@ -362,11 +362,12 @@ func TestNothingLeft(t *testing.T) {
 		t.Skip("short")
 	}
 	var pids sync.Map
-	var name string
+	var name, data string
 	t.Run("use", func(t *testing.T) {
 		d := open(t)
-		name = d.cfg.Name
+		name, data = d.cfg.Name, d.cfg.Data
 		ctx := context.Background()
+		withImages(t, d, map[string][]string{"i": {busybox(t)}})
 		for round := range 4 {
 			var wait sync.WaitGroup
 			for worker := range 5 {
@@ -406,6 +407,11 @@ func TestNothingLeft(t *testing.T) {
 						if i%3 == 0 {
 							_ = d.Freeze(ctx, id, true) // some have ended
 						}
+						if i == 4 {
+							if _, err := d.Wait(ctx, id); err == nil {
+								_ = d.Start(ctx, id) // again
+							}
+						}
 						if i < 7 {
 							if err := d.Remove(ctx, id); err != nil {
 								t.Error(err)
@@ -415,6 +421,7 @@ func TestNothingLeft(t *testing.T) {
 				})
 			}
 			wait.Wait()
+			onlyThose(t, d)
 			if round < 3 {
 				pid := supervisorPid(t, d)
 				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
@@ -428,6 +435,7 @@ func TestNothingLeft(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		left := 0
 		after := census(t, name)
+		after["loop devices"] = loops(t, data)
 		for _, n := range after {
 			left += n
 		}
@@ -442,6 +450,31 @@ func TestNothingLeft(t *testing.T) {
 	pids.Range(func(pid, _ any) bool {
 		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(b), "sleep\x001000") {
 			t.Errorf("process %d is left", pid)
+		}
+		return true
+	})
+}
+
+// onlyThose checks that there is a folder of what was written, and a record, for
+// containers that are there, and no others.
+func onlyThose(t *testing.T, d *Driver) {
+	t.Helper()
+	await(t, "what was removed has left no files", func() bool {
+		all, err := d.List(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := map[string]bool{}
+		for _, c := range all {
+			known[string(c.ID)] = true
+		}
+		for _, dir := range []string{filepath.Join(d.cfg.Data, "containers"), filepath.Join(d.cfg.Run, "containers"), filepath.Join(d.cfg.Data, "logs")} {
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if !known[e.Name()] && !strings.HasPrefix(e.Name(), ".spare") {
+					return false
+				}
+			}
 		}
 		return true
 	})

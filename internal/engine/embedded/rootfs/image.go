@@ -211,6 +211,8 @@ type Piece struct {
 	FD     int
 	Target string
 	File   bool // it is one file, so its place is one
+	// Populate fills it, where it is empty, with what the root has at the target.
+	Populate bool
 }
 
 // Assemble returns a copy of the root with everything on it: /dev, then the
@@ -254,6 +256,11 @@ func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 		}
 	}
 	for _, p := range pieces {
+		if p.Populate {
+			if err := populate(copied, p.Target, p.FD); err != nil {
+				return -1, nil, err
+			}
+		}
 		deferred, err := placePiece(copied, p, false)
 		if err != nil {
 			return -1, nil, err

@@ -141,6 +141,7 @@ func (s *supervisor) assemble(c *container) (err error) {
 		if err != nil {
 			return err
 		}
+		p.Populate = m.Populate && !p.File && c.exit == nil // before the first run
 		pieces = append(pieces, p)
 	}
 	fd, later, err := c.tree.Assemble(pieces, c.dir, !c.spec.Root.Writable)

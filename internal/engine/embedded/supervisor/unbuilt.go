@@ -21,8 +21,8 @@ func unbuilt(s *engine.Spec) error {
 		}
 	}
 	for _, m := range s.Mounts {
-		if m.Populate {
-			return fmt.Errorf("engine: mount %s %s: %w", m.Kind, m.Target, engine.ErrUnsupported)
+		if m.Populate && (m.Kind != engine.MountBind || !m.Owned || s.Root.Host != nil) {
+			return fmt.Errorf("engine: populate the mount %s %s: %w", m.Kind, m.Target, engine.ErrUnsupported)
 		}
 	}
 	return nil
