@@ -5,6 +5,7 @@ package task
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -62,10 +63,14 @@ func realWorld(t testing.TB) *world {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), testPatience)
 		defer cancel()
-		for _, err := range []error{e.Shutdown(ctx), e.Close(), images.Close(), db.Close(), os.RemoveAll(dir)} {
-			if err != nil {
-				t.Error(err)
-			}
+		if err := errors.Join(e.Shutdown(ctx), e.Close(), images.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+		if b, _ := os.ReadFile(dir + "/engine/supervisor.log"); len(b) > 0 {
+			t.Errorf("the supervisor's log:\n%s", b)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
 	})
 	if _, err := images.Load(t.Context(), bytes.NewReader(enginetest.Archive(busybox)), nil); err != nil {

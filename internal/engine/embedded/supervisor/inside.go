@@ -134,9 +134,9 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		}
 	}
 	c.mu.Lock()
-	slot, state := c.slot, c.state
+	slot, box, state := c.slot, c.box, c.state
 	c.mu.Unlock()
-	if state == engine.Exited || slot == nil {
+	if state == engine.Exited || slot == nil || box == nil {
 		return nil, fmt.Errorf("engine: listen in %s, which has exited: %w", c.id, engine.ErrState)
 	}
 	open := func() error {
@@ -166,7 +166,7 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		err = network.In(slot.Net, open)
 	}
 	if err == nil && len(diverted) > 0 {
-		s.boxes.alter(c.box)
+		s.boxes.alter(box)
 		err = slot.Divert(diverted)
 	}
 	if err != nil {
