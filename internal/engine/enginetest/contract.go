@@ -27,7 +27,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"NotFound", (*suite).notFound}, {"Invalid", (*suite).invalid}, {"StartError", (*suite).startError},
 		{"Freeze", (*suite).freeze}, {"KillFrozen", (*suite).killFrozen}, {"Events", (*suite).events},
 		{"List", (*suite).list}, {"Listen", (*suite).listen}, {"Exec", (*suite).exec}, {"Env", (*suite).env},
-		{"Stats", (*suite).stats}, {"Many", (*suite).many}, {"Restart", (*suite).restart},
+		{"Stats", (*suite).stats}, {"Many", (*suite).many}, {"Restart", (*suite).restart}, {"Files", (*suite).files},
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
 		{"Stop", (*suite).stop}, {"Init", (*suite).init},

@@ -1,8 +1,50 @@
 package enginetest
 
 import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+
 	"skerry/internal/engine"
 )
+
+// files carries a file into a running container and out again. A driver that cannot
+// says so.
+func (s *suite) files() {
+	id := s.startSpec(scriptWait, func(p *engine.Spec) {
+		p.Mounts = []engine.Mount{{Kind: engine.MountTmpfs, Target: "/tmp", Size: 1 << 20}}
+	})
+	packed := func(name string) io.Reader {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		s.must(w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: 5, Mode: 0o640, Uid: 7, Gid: 8}))
+		_, err := w.Write([]byte("hello"))
+		s.must(errors.Join(err, w.Close()))
+		return &b
+	}
+	err := s.e.WriteFiles(s.ctx, id, "/tmp", packed("sub/greeting"))
+	if errors.Is(err, engine.ErrUnsupported) {
+		s.Skipf("the engine copies no files: %v", err)
+	}
+	s.must(err)
+	r, err := s.e.ReadFiles(s.ctx, id, "/tmp/sub/greeting")
+	s.must(err)
+	defer r.Close()
+	tr := tar.NewReader(r)
+	h, err := tr.Next()
+	s.must(err)
+	text, err := io.ReadAll(tr)
+	s.must(err)
+	if h.Name != "greeting" || h.Mode != 0o640 || h.Uid != 7 || h.Gid != 8 || string(text) != "hello" {
+		s.Errorf("read %+v %q", h, text)
+	}
+	_, err = s.e.ReadFiles(s.ctx, id, "/tmp/none")
+	s.is(err, fs.ErrNotExist)
+	s.is(s.e.WriteFiles(s.ctx, id, "/tmp", packed("../out")), engine.ErrInvalid)
+	s.is(s.e.WriteFiles(s.ctx, "nobody", "/tmp", packed("x")), engine.ErrNotFound)
+}
 
 // restart runs a container again that has exited: its log goes on, and what
 // happens is told with new cursors.
