@@ -200,6 +200,10 @@ func TestDockerFiles(t *testing.T) {
 	}
 	d.says("named", "volume", "ls", "-q")
 	d.docker("volume", "rm", "named")
+	d.docker("run", "--rm", "-v", "fresh:/data", "busybox", "sh", "-c", "echo more >> /data/seed") // filled from the image
+	d.says("seeded\nmore", "run", "--rm", "-v", "fresh:/data", "busybox", "cat", "/data/seed")
+	d.says("seeded", "run", "--rm", "-v", "/data", "busybox", "cat", "/data/seed")
+	d.says("fresh", "volume", "ls", "-q") // the anonymous one went with its container
 	d.docker("tag", "busybox", "other:v1")
 	saved := filepath.Join(d.home, "saved.tar")
 	d.docker("save", "-o", saved, "other:v1")
