@@ -281,9 +281,13 @@ func (l *log) openPipes(dir string, owner int) (ends [2]int, err error) {
 		if err = unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST { // of an earlier run
 			break
 		}
-		if l.pipes[i], err = unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+		var fd int
+		if fd, err = unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
 			break
 		}
+		l.mu.Lock() // one who reads the log of the run before may be draining
+		l.pipes[i] = fd
+		l.mu.Unlock()
 		if ends[i], err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 			break
 		}
