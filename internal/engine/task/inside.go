@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -109,8 +108,9 @@ func (r *Runner) rooms(v *view, by engine.ID) []room {
 		return (&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}).Serve(l.Listener)
 	}}}
 	if r.Serve != nil {
-		from := sync.OnceValue(func() net.Addr { return r.addressOf(by) })
-		outside := func(_ context.Context, l engine.Listening) error { return r.Serve(walled{l.Listener, from}) }
+		outside := func(ctx context.Context, l engine.Listening) error {
+			return r.Serve(engine.Walled(ctx, r.Engine, by, l.Listener))
+		}
 		all = append(all, room{engine.Socket{Network: "tcp4", Address: resolverAddress + ":443", Apart: true}, outside})
 		if r.Inside != "" {
 			all = append(all, room{engine.Socket{Network: "tcp4", Address: r.Inside}, outside})
@@ -166,37 +166,3 @@ func (r *Runner) beside(name string) func(func(context.Context)) bool {
 		return r.children.Start(childName(name, strconv.FormatUint(n.Add(1), 10)), func(ctx context.Context) error { fn(ctx); return nil })
 	}
 }
-
-// addressOf is a sandbox's address, as those see it whom it calls.
-func (r *Runner) addressOf(id engine.ID) net.Addr {
-	st, err := r.Engine.Inspect(context.Background(), id)
-	if err != nil || !st.Address.IsValid() {
-		return &net.TCPAddr{IP: net.IPv4(169, 254, 100, 1)}
-	}
-	return &net.TCPAddr{IP: st.Address.AsSlice()}
-}
-
-// walled is a listener inside of a sandbox. To whoever serves it, its clients come
-// from the sandbox's address: what is loopback inside is not this machine's, and
-// must not be trusted as such.
-type walled struct {
-	net.Listener
-	from func() net.Addr
-}
-
-// Accept implements net.Listener.
-func (l walled) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return walledConn{c, l.from()}, nil
-}
-
-type walledConn struct {
-	net.Conn
-	from net.Addr
-}
-
-// RemoteAddr implements net.Conn.
-func (c walledConn) RemoteAddr() net.Addr { return c.from }

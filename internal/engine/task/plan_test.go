@@ -23,14 +23,13 @@ type model struct {
 }
 
 type modelContainer struct {
-	there      bool
-	state      engine.State
-	started    time.Time
-	exit       *engine.Exit
-	starts     int
-	signalled  bool
-	ended      time.Time
-	everExited bool
+	there     bool
+	state     engine.State
+	started   time.Time
+	exit      *engine.Exit
+	starts    int
+	signalled bool
+	ended     time.Time
 }
 
 var conditions = []Condition{OnStart, OnComplete, OnSuccess, OnHealthy}

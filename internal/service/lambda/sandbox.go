@@ -241,50 +241,15 @@ func (s *Service) surround(ctx context.Context, sb *sandbox) error {
 	s.children.Start("dns/"+string(sb.id), func(ctx context.Context) error {
 		return s.resolver.Serve(ctx, opened[1].Packets, s.beside("dns/"+string(sb.id)))
 	})
-	from := sync.OnceValue(func() net.Addr { return s.addressOf(ctx, sb) })
 	for i, l := range opened[2:] {
 		s.children.Start("aws/"+string(sb.id)+"/"+places[2+i].Address, func(ctx context.Context) error {
 			defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-			_ = s.Serve(walled{l.Listener, from}) // it says that the listener is closed
+			_ = s.Serve(engine.Walled(ctx, s.Engine, sb.id, l.Listener)) // it says that the listener is closed
 			return nil
 		})
 	}
 	return nil
 }
-
-// addressOf is a sandbox's address, as those see it whom it calls.
-func (s *Service) addressOf(ctx context.Context, sb *sandbox) net.Addr {
-	st, err := s.Engine.Inspect(context.WithoutCancel(ctx), sb.id)
-	if err != nil || !st.Address.IsValid() {
-		return &net.TCPAddr{IP: net.IPv4(169, 254, 100, 1)}
-	}
-	return &net.TCPAddr{IP: st.Address.AsSlice()}
-}
-
-// walled is a listener inside of a sandbox. To whoever serves it, its clients come
-// from the sandbox's address: what is loopback inside is not this machine's, and
-// must not be trusted as such.
-type walled struct {
-	net.Listener
-	from func() net.Addr
-}
-
-// Accept implements net.Listener.
-func (l walled) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return walledConn{c, l.from()}, nil
-}
-
-type walledConn struct {
-	net.Conn
-	from net.Addr
-}
-
-// RemoteAddr implements net.Conn.
-func (c walledConn) RemoteAddr() net.Addr { return c.from }
 
 // beside starts functions as children under numbered names.
 func (s *Service) beside(name string) func(func(context.Context)) bool {
