@@ -41,8 +41,11 @@
 //
 // The interpreter is the machine's own, of exactly the runtime's version:
 // python3.11 for the runtime python3.11, Node.js 20 for nodejs20.x. Another one is
-// taken only if the configuration names it. Without one CreateFunction succeeds and
-// Invoke answers InvalidRuntimeException with what is missing and how to get it.
+// taken only if the configuration names it. Without one the function runs in the
+// image that AWS publishes of the runtime (public.ecr.aws/lambda), which is pulled
+// at the first need, or from a mirror of that registry. If that cannot be had
+// either, CreateFunction succeeds and Invoke answers InvalidRuntimeException with
+// what is missing and how to get it.
 //
 // # What differs
 //

@@ -218,7 +218,13 @@ func (s *Service) startFresh(ctx context.Context, t *target, i *interpreter, str
 	}
 	spec := s.spec(i, t.ref.Account, c.Memory, c.Storage)
 	spec.Mounts = append(spec.Mounts, mounts...)
-	spec.Env = environ(s.environment(t, stream.name, k))
+	env := s.environment(t, stream.name, k)
+	for name, value := range i.env {
+		if _, own := c.Environment[name]; !own {
+			env[name] = value
+		}
+	}
+	spec.Env = environ(env)
 	if spec.Command == nil {
 		program := bootstrapOf(mounts)
 		if program == "" {
@@ -246,7 +252,7 @@ const aheadMemory = 128
 // returns nil if there is none, or if the function needs one of its own.
 func (s *Service) assignAhead(ctx context.Context, t *target, i *interpreter, stream *logStream, k key) (*sandbox, error) {
 	c := &t.version.Config
-	if i.command == nil || c.early() || c.Storage != defaultStorage || s.Ahead == 0 {
+	if i.command == nil || i.image != "" || c.early() || c.Storage != defaultStorage || s.Ahead == 0 {
 		return nil, nil
 	}
 	sb := s.fleet.takeAhead(aheadKey{t.ref.Account, c.Runtime}, s.Clock.Now())
@@ -287,7 +293,7 @@ func (s *Service) assignAhead(ctx context.Context, t *target, i *interpreter, st
 // startAhead starts an interpreter that waits for a function.
 func (s *Service) startAhead(ctx context.Context, k aheadKey) error {
 	i, err := s.interpreter(ctx, k.Runtime)
-	if err != nil || i.command == nil {
+	if err != nil || i.command == nil || i.image != "" {
 		return err
 	}
 	spec := s.spec(i, k.Account, aheadMemory, defaultStorage)

@@ -25,6 +25,9 @@ type interpreter struct {
 	dir     string         // the folder that is /var/runtime
 	command []string       // what a sandbox runs
 	mounts  []engine.Mount // besides /var/task, /opt and /tmp
+
+	image string            // of AWS's, whose program it is; then there is no folder
+	env   map[string]string // of the image, in place of Lambda's own
 }
 
 // missing says why a runtime's functions cannot run here, and how to mend it.
@@ -35,9 +38,19 @@ func (m *missing) Error() string { return m.text }
 // places are where interpreters are looked for, in order.
 var places = []string{"/usr/bin", "/usr/local/bin", "/opt/bin"}
 
-// interpreter finds the program for a runtime and prepares what goes with it.
-// What is found is remembered.
+// interpreter finds the program for a runtime, or else the image that AWS
+// publishes of it, and prepares what goes with it.
 func (s *Service) interpreter(ctx context.Context, name string) (*interpreter, error) {
+	i, err := s.installed(ctx, name)
+	if lack, ok := errors.AsType[*missing](err); ok {
+		return s.published(ctx, name, lack)
+	}
+	return i, err
+}
+
+// installed finds the program for a runtime on this machine. What is found is
+// remembered.
+func (s *Service) installed(ctx context.Context, name string) (*interpreter, error) {
 	s.found.Lock()
 	defer s.found.Unlock()
 	if i := s.found.interpreters[name]; i != nil {

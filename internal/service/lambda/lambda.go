@@ -80,6 +80,7 @@ type Service struct {
 	found     struct {
 		sync.Mutex
 		interpreters map[string]*interpreter
+		failed       map[string]noImage // base images that could not be had
 	}
 }
 
@@ -90,7 +91,7 @@ func New(d Deps) *Service {
 	if s.NodeModules == "" {
 		s.NodeModules = findSDK()
 	}
-	s.found.interpreters = map[string]*interpreter{}
+	s.found.interpreters, s.found.failed = map[string]*interpreter{}, map[string]noImage{}
 	if d.Outbox != nil {
 		d.Outbox.Handle(asyncKind, asyncTarget{s})
 	}

@@ -1,9 +1,11 @@
 package lambda
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +16,12 @@ import (
 	"time"
 
 	api "skerry/internal/api/lambda"
+	"skerry/internal/blob"
+	"skerry/internal/engine"
 	"skerry/internal/engine/embedded"
+	"skerry/internal/engine/enginetest"
+	"skerry/internal/engine/image"
+	"skerry/internal/store"
 )
 
 func TestMain(m *testing.M) {
@@ -337,4 +344,70 @@ func TestMissingInterpreter(t *testing.T) {
 	if e, ok := err.(*api.InvalidRuntimeException); !ok || !strings.Contains(*e.Message, "Python 3.19, which runs functions of the runtime python3.19, is not on this machine") {
 		t.Errorf("%v", err)
 	}
+}
+
+// A runtime that the machine lacks comes out of its published image.
+func TestPublishedInterpreter(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("sandboxes need root")
+	}
+	program := filepath.Join(t.TempDir(), "bootstrap")
+	build := exec.Command("go", "build", "-o", program, "skerry/test/bench/bootstrap")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := realImages(t)
+	e, err := embedded.Open(embedded.Config{Data: t.TempDir(), Images: images})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w := (&world{t: t}).build(e, Config{})
+	archive := enginetest.Archive(enginetest.ImageSpec{
+		Names: []string{"public.ecr.aws/lambda/python:3.19"}, Config: engine.ImageConfig{Env: []string{"PATH=/var/lang/bin"}},
+		Layers: [][]enginetest.ImageFile{{{Name: "var/runtime/bootstrap", Mode: 0o755, Content: content}}},
+	})
+	if _, err := images.Load(t.Context(), bytes.NewReader(archive), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.function("f", "python3.19", "handler.handler", map[string]string{"handler.py": "# the image's program reads it"})
+	out := w.invoke("f", `{"a":1}`)
+	if out.FunctionError != nil || string(out.Payload) != `{"a":1}` {
+		t.Errorf("%s: %s", deref(out.FunctionError), out.Payload)
+	}
+	if again := w.invoke("f", `2`); string(again.Payload) != `2` {
+		t.Errorf("%s", again.Payload)
+	}
+}
+
+func realImages(t *testing.T) *image.Store {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := store.Open(filepath.Join(dir, "store"), store.Options{Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := blob.Open(filepath.Join(dir, "blob"), blob.Options{Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := image.Open(image.Config{Dir: filepath.Join(dir, "layers"), Store: db, Blobs: blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(images.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return images
 }

@@ -108,17 +108,21 @@ func (s *Service) spec(i *interpreter, account string, memory, storage int32) en
 	if s.Outside {
 		network = engine.NetworkNAT
 	}
+	root := engine.Root{Host: &engine.HostRoot{
+		Files: []engine.File{
+			{Path: "/etc/resolv.conf", Content: []byte("nameserver " + resolverAddress + "\noptions timeout:5 attempts:2\n")},
+			{Path: "/etc/passwd", Content: []byte("root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n")},
+		},
+		Dirs: dirs,
+	}}
+	if i.image != "" {
+		root = engine.Root{Image: i.image} // which has the resolver's address from the engine
+	}
 	return engine.Spec{
-		ID:      engine.ID("lambda-" + ids.Hex(16)),
-		Account: account,
-		Labels:  map[string]string{"service": "lambda"},
-		Root: engine.Root{Host: &engine.HostRoot{
-			Files: []engine.File{
-				{Path: "/etc/resolv.conf", Content: []byte("nameserver " + resolverAddress + "\noptions timeout:5 attempts:2\n")},
-				{Path: "/etc/passwd", Content: []byte("root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n")},
-			},
-			Dirs: dirs,
-		}},
+		ID:       engine.ID("lambda-" + ids.Hex(16)),
+		Account:  account,
+		Labels:   map[string]string{"service": "lambda"},
+		Root:     root,
 		Command:  i.command,
 		Dir:      "/var/task",
 		User:     engine.User{UID: functionUID, GID: functionGID},
