@@ -62,7 +62,8 @@ func TestTerminal(t *testing.T) {
 	d := open(t)
 	for _, user := range []uint32{0, 993} {
 		spec := enginetest.Spec(`tty; tty <&1; tty <&2; stat -c '%u %g %a' /dev/pts/0; echo to-tty > /dev/tty; echo to-console > /dev/console
-stat -c %t:%T /dev/console; ps -o tty= 2>/dev/null; test -e /dev/ptmx && echo ptmx; touch /dev/x || echo ro; echo err >&2; trap 'stty size' WINCH; read a; echo "got $a"; read a; exit 4`)
+stat -c %t:%T /dev/console; ps -o tty= 2>/dev/null; test -e /dev/ptmx && echo ptmx; touch /dev/x || echo ro; echo err >&2; trap 'stty size' WINCH
+hear() { a=; until test "$a"; do read a; done; }; hear; echo "got $a"; hear; exit 4`) // the signal ends a read
 		spec.TTY, spec.User = true, engine.User{UID: user, GID: user}
 		id := started(t, d, spec)
 		if err := d.Resize(context.Background(), id, engine.Size{Rows: 40, Columns: 100}); err != nil {
@@ -79,7 +80,7 @@ stat -c %t:%T /dev/console; ps -o tty= 2>/dev/null; test -e /dev/ptmx && echo pt
 			t.Fatal(err)
 		}
 		in = inputOf(t, d, id)
-		write(t, in, "\n")
+		write(t, in, "bye\n")
 		exit, err := d.Wait(context.Background(), id)
 		out, errs := output(t, d, id)
 		if err != nil || exit.Code != 4 || errs != "" {
