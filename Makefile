@@ -24,7 +24,7 @@ build: ## build bin/skerry
 	@mkdir -p bin
 	go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/skerry ./cmd/skerry
 
-needs-run: ## install what functions use: Python, boto3, Pillow
+needs-run: ## install what functions use: Python, boto3, Pillow, mke2fs
 	@tools/needs run
 
 needs-test: ## install what the tests use besides: the AWS CLI, Node.js, busybox, skopeo, a C compiler

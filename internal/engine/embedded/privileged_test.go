@@ -25,7 +25,7 @@ func privileged(s *engine.Spec) { s.Security.Privileged = true }
 func TestPrivileged(t *testing.T) {
 	d := open(t)
 	for _, c := range []struct{ name, script string }{
-		{"mount", "mount -t tmpfs none /mnt && touch /mnt/x"}, {"bind", "mount --bind /usr /mnt && test -d /mnt/bin"},
+		{"mount", "mount -t tmpfs none /mnt && touch /mnt/x"}, {"bind", "mount --bind /usr/bin /mnt && test -e /mnt/sh"},
 		{"umount", "umount /dev/shm"}, {"proc", "mount -t proc none /mnt && test -e /mnt/1"},
 		{"link", "ip link add v0 type veth peer name v1 && ip link set v0 up"},
 		{"sysctl", "echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward"},
@@ -94,7 +94,7 @@ func TestPrivilegedExec(t *testing.T) {
 func TestMountCapability(t *testing.T) {
 	d := open(t)
 	with := func(s *engine.Spec) { s.Security.AddCapabilities = []string{"SYS_ADMIN"} }
-	for _, script := range []string{"mount -t tmpfs none /mnt && touch /mnt/x && umount /mnt", "mount --bind /usr /mnt && test -d /mnt/bin", "hostname other"} {
+	for _, script := range []string{"mount -t tmpfs none /mnt && touch /mnt/x && umount /mnt", "mount --bind /usr/bin /mnt && test -e /mnt/sh", "hostname other"} {
 		if r := sh(t, d, script, with); r.Code != 0 {
 			t.Errorf("%q: %+v %q", script, r.Exit, r.errs)
 		}
