@@ -160,13 +160,17 @@ func (s *server) stop() {
 
 // env is the environment of a client that is the root user.
 func (s *server) env(more ...string) []string {
+	config, err := filepath.Abs("testdata/aws-config")
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	return append(clean(os.Environ()), append([]string{
 		"AWS_ENDPOINT_URL=" + s.Endpoint,
 		"AWS_ACCESS_KEY_ID=test",
 		"AWS_SECRET_ACCESS_KEY=test",
 		"AWS_REGION=us-east-1",
 		"AWS_DEFAULT_REGION=us-east-1",
-		"AWS_CONFIG_FILE=/dev/null",
+		"AWS_CONFIG_FILE=" + config,
 		"AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_PAGER=",
