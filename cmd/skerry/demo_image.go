@@ -29,12 +29,16 @@ func demoImage(ctx context.Context, sh *show) (kept string, err error) {
 	return "the repository and container " + d.name, d.run(ctx)
 }
 
+// demoTag is the tag of the demo's image.
+const demoTag = "1"
+
 // imageDemo is one run of examples/image.
 type imageDemo struct {
 	*show
 	docker  *dockerClient
 	name    string // of the repository and the container
-	image   string // repository:tag
+	uri     string // of the repository
+	image   string // uri:tag
 	program []byte
 	address string // of the running web server
 }
@@ -85,8 +89,9 @@ func (d *imageDemo) repository(ctx context.Context) (string, error) {
 			&ecr.DeleteRepositoryInput{RepositoryName: &d.name, Force: new(true)})
 		return err
 	})
-	d.image = *out.Repository.RepositoryUri + ":1"
-	return *out.Repository.RepositoryUri, nil
+	d.uri = *out.Repository.RepositoryUri
+	d.image = d.uri + ":" + demoTag
+	return d.uri, nil
 }
 
 func (d *imageDemo) pack(ctx context.Context) (string, error) {
@@ -131,8 +136,7 @@ func (d *imageDemo) push(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name, tag, _ := cutTag(d.image)
-	if err := d.docker.stream(ctx, "/images/"+name+"/push?tag="+tag, header, nil); err != nil {
+	if err := d.docker.stream(ctx, "/images/"+d.uri+"/push?tag="+demoTag, header, nil); err != nil {
 		return "", err
 	}
 	out, err := call[ecr.DescribeImagesOutput](ctx, d.client, ecr.Schema, "DescribeImages", &ecr.DescribeImagesInput{RepositoryName: &d.name})
@@ -154,8 +158,7 @@ func (d *imageDemo) pull(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name, tag, _ := cutTag(d.image)
-	return d.image, d.docker.stream(ctx, "/images/create?fromImage="+name+"&tag="+tag, header, nil)
+	return d.image, d.docker.stream(ctx, "/images/create?fromImage="+d.uri+"&tag="+demoTag, header, nil)
 }
 
 func (d *imageDemo) start(ctx context.Context) (string, error) {
@@ -210,13 +213,4 @@ func (d *imageDemo) get(ctx context.Context) (page string, err error) {
 
 func (d *imageDemo) log(ctx context.Context) (string, error) {
 	return d.docker.logs(ctx, d.name)
-}
-
-// cutTag parts an image's name from its tag.
-func cutTag(name string) (repository, tag string, ok bool) {
-	i := strings.LastIndexByte(name, ':')
-	if i < strings.LastIndexByte(name, '/') {
-		return name, "", false
-	}
-	return name[:i], name[i+1:], true
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"skerry/internal/base/fsync"
 )
 
 // Options of Open. The zero value is right for a server.
@@ -28,8 +30,8 @@ type Files struct {
 	tmp     string
 	relaxed bool
 	reserve int64
-	names   sync.Mutex // held to rename and to delete, so that a sweep cannot meet a commit
-	folder  folderSync
+	names   sync.Mutex  // held to rename and to delete, so that a sweep cannot meet a commit
+	folder  fsync.Group // with the disk of what was renamed in dir
 }
 
 var _ Store = (*Files)(nil)
@@ -41,7 +43,6 @@ func Open(dir string, o Options) (*Files, error) {
 	if o.Reserve == 0 {
 		f.reserve = 64 << 20
 	}
-	f.folder.done = sync.NewCond(&f.folder)
 	if err := os.RemoveAll(f.tmp); err != nil {
 		return nil, fmt.Errorf("blob: %w", err)
 	}
@@ -182,41 +183,6 @@ func (f *Files) room(n int64) error {
 	}
 	if free := int64(st.Bavail) * int64(st.Bsize); free-n < f.reserve {
 		return ErrNoSpace
-	}
-	return nil
-}
-
-// folderSync syncs a folder once for all who wait for it.
-type folderSync struct {
-	sync.Mutex
-	done    *sync.Cond
-	asked   uint64 // renames so far
-	synced  uint64 // of them, on disk
-	running bool
-}
-
-// settle returns when all that was renamed before the call is on disk.
-func (s *folderSync) settle(dir string) error {
-	s.Lock()
-	defer s.Unlock()
-	s.asked++
-	mine := s.asked
-	for s.synced < mine {
-		if s.running {
-			s.done.Wait()
-			continue
-		}
-		s.running = true
-		upTo := s.asked
-		s.Unlock()
-		err := syncDir(dir)
-		s.Lock()
-		s.running = false
-		s.done.Broadcast()
-		if err != nil {
-			return err // the others try for themselves
-		}
-		s.synced = upTo
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func (w *writer) keep(ref Ref) error {
 	if err != nil || f.relaxed {
 		return err
 	}
-	return f.folder.settle(f.dir)
+	return f.folder.Wait(func() error { return syncDir(f.dir) })
 }
 
 // Abort implements Writer.

@@ -212,29 +212,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, id Repo, upload, digest s
 	if err != nil {
 		return nil, err
 	}
-	b := &Blob{Repo: id, Digest: digest, Size: whole.Size, Content: whole.Content, Ref: whole.Ref}
-	if err := r.verify(ctx, b); err != nil {
-		return nil, err
-	}
-	return b, r.Store.Update(ctx, func(tx *store.Tx) error {
-		now, err := r.Upload(tx, id, upload)
-		if err != nil {
-			return err
-		}
-		if now.Size != u.Size {
-			return partInvalid(id, upload, now.Size)
-		}
-		if err := dropUpload(tx, now); err != nil {
-			return err
-		}
-		if err := r.putBlob(tx, b); err != nil {
-			return err
-		}
-		if also != nil {
-			return also(tx, b)
-		}
-		return nil
-	})
+	return r.makeBlob(ctx, u, whole, digest, also)
 }
 
 // FinishUpload is WritePart followed by CompleteUpload. A layer that comes in this
@@ -260,22 +238,34 @@ func (r *Registry) FinishUpload(ctx context.Context, id Repo, upload string, at 
 	if err != nil {
 		return nil, err
 	}
-	b := &Blob{Repo: id, Digest: digest, Size: whole.Size, Content: whole.Content, Ref: whole.Ref}
+	return r.makeBlob(ctx, u, whole, digest, nil)
+}
+
+// makeBlob makes a layer of the whole of an upload, which must not have grown
+// meanwhile. also, if not nil, runs in the same transaction.
+func (r *Registry) makeBlob(ctx context.Context, u *Upload, whole *part, digest string, also func(tx *store.Tx, b *Blob) error) (*Blob, error) {
+	b := &Blob{Repo: u.Repo, Digest: digest, Size: whole.Size, Content: whole.Content, Ref: whole.Ref}
 	if err := r.verify(ctx, b); err != nil {
 		return nil, err
 	}
 	return b, r.Store.Update(ctx, func(tx *store.Tx) error {
-		now, err := r.Upload(tx, id, upload)
+		now, err := r.Upload(tx, u.Repo, u.ID)
 		if err != nil {
 			return err
 		}
-		if now.Size > 0 {
-			return partInvalid(id, upload, now.Size)
+		if now.Size != u.Size {
+			return partInvalid(u.Repo, u.ID, now.Size)
 		}
 		if err := dropUpload(tx, now); err != nil {
 			return err
 		}
-		return r.putBlob(tx, b)
+		if err := r.putBlob(tx, b); err != nil {
+			return err
+		}
+		if also != nil {
+			return also(tx, b)
+		}
+		return nil
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"skerry/internal/base/ids"
 	"skerry/internal/blob"
@@ -148,41 +147,10 @@ func (s *Store) readBlob(ctx context.Context, digest string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// settling waits for the disk once for all who wait.
-type settling struct {
-	sync.Mutex
-	done    *sync.Cond
-	asked   uint64
-	synced  uint64
-	running bool
-}
-
 // settle returns when all that was unpacked before the call is on disk.
 func (s *Store) settle() error {
 	if s.cfg.Relaxed {
 		return nil
 	}
-	w := &s.settling
-	w.Lock()
-	defer w.Unlock()
-	w.asked++
-	mine := w.asked
-	for w.synced < mine {
-		if w.running {
-			w.done.Wait()
-			continue
-		}
-		w.running = true
-		upTo := w.asked
-		w.Unlock()
-		err := unpack.Sync(s.cfg.Dir)
-		w.Lock()
-		w.running = false
-		w.done.Broadcast()
-		if err != nil {
-			return err // the others try for themselves
-		}
-		w.synced = upTo
-	}
-	return nil
+	return s.settling.Wait(func() error { return unpack.Sync(s.cfg.Dir) })
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"skerry/internal/base/clock"
+	"skerry/internal/base/fsync"
 	"skerry/internal/blob"
 	"skerry/internal/engine"
 	"skerry/internal/engine/image/remote"
@@ -49,7 +50,7 @@ type Store struct {
 	held    map[string]int  // digests of images and of layers that are not removed
 	busy    map[string]bool // folders that are being unpacked
 
-	settling settling
+	settling fsync.Group // with the disk of the layers
 	flights  flights
 	slots    chan struct{} // taken by each layer that is being fetched
 	remote   *remote.Client
@@ -82,7 +83,6 @@ func Open(c Config) (*Store, error) {
 		cfg: c, held: map[string]int{}, busy: map[string]bool{},
 		flights: flights{all: map[string]*flight{}}, slots: make(chan struct{}, layersAtOnce), remote: remote.New(c.Registries),
 	}
-	s.settling.done = sync.NewCond(&s.settling)
 	return s, nil
 }
 
