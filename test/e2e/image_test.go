@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"skerry/internal/engine"
+	"skerry/internal/engine/embedded/network"
 	"skerry/internal/engine/enginetest"
 )
 
@@ -71,7 +72,8 @@ func (s *server) docker(socket string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// trace is what containers may leave on a machine.
+// trace is what containers may leave on a machine, as far as it is this server's:
+// others run on the machine too, the ends of earlier tests' among them.
 type trace struct{ mounts, cgroups, links, containers int }
 
 func (s *server) trace() (n trace) {
@@ -80,8 +82,9 @@ func (s *server) trace() (n trace) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	n.mounts = strings.Count(string(b), "\n")
-	for _, pattern := range []string{"/sys/fs/cgroup/*/skerry-*/*", "/sys/fs/cgroup/skerry-*/*"} {
+	n.mounts = strings.Count(string(b), s.Data)
+	name := s.engine()
+	for _, pattern := range []string{"/sys/fs/cgroup/*/" + name + "/*", "/sys/fs/cgroup/" + name + "/*"} {
 		dirs, err := filepath.Glob(pattern)
 		if err != nil {
 			s.t.Fatal(err)
@@ -97,7 +100,11 @@ func (s *server) trace() (n trace) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	n.links = len(links)
+	for _, l := range links {
+		if strings.HasPrefix(l.Name, network.LinkName(name)) {
+			n.links++
+		}
+	}
 	_, status := s.get("/_skerry/status")
 	var st struct {
 		Engine struct {
@@ -109,6 +116,27 @@ func (s *server) trace() (n trace) {
 	}
 	n.containers = st.Engine.Containers
 	return n
+}
+
+// engine is the name that the server's supervisor gives to what is its own.
+func (s *server) engine() string {
+	s.t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, p := range all {
+		b, err := os.ReadFile(p)
+		if err != nil || !bytes.HasPrefix(b, []byte("skerry\x00engine-supervisor\x00")) || !bytes.Contains(b, []byte(`"`+s.Data)) {
+			continue
+		}
+		if _, rest, ok := strings.Cut(string(b), `"Name":"`); ok {
+			name, _, _ := strings.Cut(rest, `"`)
+			return name
+		}
+	}
+	s.t.Fatal("no supervisor runs")
+	return ""
 }
 
 // TestImagesOutliveKills kills the server in the middle of a load, a push, a pull

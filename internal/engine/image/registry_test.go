@@ -28,6 +28,7 @@ type registry struct {
 	blobs     map[string]map[string][]byte // by repository and digest
 	manifests map[string]map[string]stored // by repository and reference
 	uploads   map[string][]byte
+	opened    int      // uploads so far, which is the last one's name
 	requests  []string // "GET /v2/..."
 	mounts    bool
 
@@ -343,7 +344,8 @@ func (r *registry) upload(w http.ResponseWriter, q *http.Request, repo, id strin
 			w.WriteHeader(http.StatusCreated)
 			return
 		}
-		at(strconv.Itoa(len(r.requests)))
+		r.opened++
+		at(strconv.Itoa(r.opened))
 		w.WriteHeader(http.StatusAccepted)
 	case http.MethodPatch:
 		r.uploads[id] = append(r.uploads[id], body...)
