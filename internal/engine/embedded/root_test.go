@@ -245,6 +245,12 @@ func TestPopulate(t *testing.T) {
 	if r := run(t, d, spec); r.out != "mine\n" {
 		t.Errorf("a used volume: %q %q", r.out, r.errs)
 	}
+	fresh := t.TempDir()
+	spec.Mounts[0].Source, spec.Mounts[0].ReadOnly = fresh, true
+	spec.Command[2] = "cat /data/a; touch /data/mine || echo closed"
+	if r := run(t, d, spec); r.out != "Aclosed\n" {
+		t.Errorf("a volume that cannot be written is filled all the same: %q %q", r.out, r.errs)
+	}
 	spec.Mounts[0].Owned = false
 	if _, err := d.Create(context.Background(), spec); !errors.Is(err, engine.ErrUnsupported) {
 		t.Errorf("of the machine's owners: %v", err)

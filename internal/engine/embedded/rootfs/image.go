@@ -213,6 +213,8 @@ type Piece struct {
 	File   bool // it is one file, so its place is one
 	// Populate fills it, where it is empty, with what the root has at the target.
 	Populate bool
+	// ReadOnly closes it, once it is filled.
+	ReadOnly bool
 }
 
 // Assemble returns a copy of the root with everything on it: /dev, then the
@@ -258,6 +260,11 @@ func (t *Tree) assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 	for _, p := range pieces {
 		if p.Populate {
 			if err := populate(copied, p.Target, p.FD); err != nil {
+				return -1, nil, err
+			}
+		}
+		if p.ReadOnly {
+			if err := setAttrs(p.FD, unix.MOUNT_ATTR_RDONLY, 0); err != nil {
 				return -1, nil, err
 			}
 		}

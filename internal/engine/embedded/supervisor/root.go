@@ -137,11 +137,13 @@ func (s *supervisor) assemble(c *container) (err error) {
 		return err
 	}
 	for _, m := range c.spec.Mounts {
+		late := m.ReadOnly && m.Populate // it is written once, here
+		m.ReadOnly = m.ReadOnly && !late
 		p, err := s.piece(c, m)
 		if err != nil {
 			return err
 		}
-		p.Populate = m.Populate && !p.File && c.exit == nil // before the first run
+		p.Populate, p.ReadOnly = m.Populate && !p.File && c.exit == nil, late // before the first run
 		pieces = append(pieces, p)
 	}
 	fd, later, err := c.tree.Assemble(pieces, c.dir, !c.spec.Root.Writable)
