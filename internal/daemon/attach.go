@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -32,7 +33,8 @@ func (d *Daemon) attach(c *call) error {
 	case row.State == container.StateRestarting:
 		return conflict("container %s is restarting, wait until the container is running", c.vars["id"])
 	}
-	defer d.readers.add(row.ID)()
+	read := sync.OnceFunc(d.readers.add(row.ID))
+	defer read()
 	from, err := d.attachFrom(c, row)
 	if err != nil {
 		return err
@@ -45,7 +47,8 @@ func (d *Daemon) attach(c *call) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer w.end()
+	defer read() // the client has it all by then, in its socket
 	d.tell(row, events.ActionAttach, nil)
 	// The request's context knows nothing of a connection that was taken over.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))

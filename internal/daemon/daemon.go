@@ -106,7 +106,7 @@ func (d *Daemon) table() []route {
 		{get, "/volumes", d.listVolumes}, {post, "/volumes/create", d.createVolume}, {post, "/volumes/prune", d.pruneVolumes},
 		{get, "/volumes/{name}", d.inspectVolume}, {del, "/volumes/{name}", d.removeVolume},
 
-		{post, "/build", absent("docker build; build elsewhere, then push or load")}, {post, "/build/prune", absent("a build cache")},
+		{post, "/build", absent("docker build; build elsewhere, then push or load")}, {post, "/build/prune", d.pruneBuilds},
 		{post, "/build/cancel", absent("docker build")}, {post, "/session", absent("BuildKit sessions")}, {post, "/grpc", absent("BuildKit")},
 		{post, "/commit", absent("docker commit")}, {get, "/images/search", absent("docker search")},
 		{get, "/containers/{id}/changes", absent("docker diff")}, {get, "/containers/{id}/attach/ws", absent("attaching by WebSocket")},
@@ -115,7 +115,7 @@ func (d *Daemon) table() []route {
 		{get, "/nodes", noSwarm}, {get, "/nodes/{x}", noSwarm}, {get, "/services", noSwarm}, {get, "/services/{x}", noSwarm},
 		{post, "/services/create", noSwarm}, {get, "/tasks", noSwarm}, {get, "/tasks/{x}", noSwarm}, {get, "/secrets", noSwarm},
 		{get, "/secrets/{x}", noSwarm}, {get, "/configs", noSwarm}, {get, "/configs/{x}", noSwarm},
-		{get, "/plugins", noPlugins}, {get, "/plugins/{name...}/json", noPlugin}, {post, "/plugins/{x...}", absent("plugins")},
+		{get, "/plugins", noPlugins}, {get, "/plugins/{name...}/json", noPlugin}, {post, "/plugins/{x...}", absent("plugins")}, {get, "/plugins/privileges", absent("plugins")},
 		{post, "/containers/{id}/checkpoints", absent("checkpoints")}, {get, "/containers/{id}/checkpoints", absent("checkpoints")},
 	}
 }
@@ -129,6 +129,12 @@ func noSwarm(*call) error {
 func noPlugins(c *call) error { return c.ok([]any{}) }
 
 func noPlugin(c *call) error { return notFound("plugin %q not found", c.vars["name"]) }
+
+// pruneBuilds answers for a cache in which there is never anything; docker system
+// prune asks.
+func (d *Daemon) pruneBuilds(c *call) error {
+	return c.ok(map[string]any{"CachesDeleted": []string{}, "SpaceReclaimed": 0})
+}
 
 // absent answers for a part of the API that is not built.
 func absent(what string) handler {

@@ -129,7 +129,7 @@ func (d *Daemon) startExec(c *call) error {
 		d.endExec(x.ID, engine.Exit{Code: 126})
 		return err
 	}
-	defer w.Close()
+	defer w.end()
 	m := &mux{w: w, raw: cfg.Tty}
 	if cfg.AttachStdin {
 		streams.Stdin = w
@@ -199,12 +199,16 @@ func execCode(err error) int {
 func execFault(err error, program string) string {
 	var s *engine.StartError
 	if errors.As(err, &s) {
-		if s.Err == syscall.ENOENT && s.Step != "chdir" {
+		if s.Step == "chdir" {
+			return fmt.Sprintf("OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd (%q) set in config.json failed: %v", s.Path, s.Err)
+		}
+		if s.Err == syscall.ENOENT {
 			return fmt.Sprintf("OCI runtime exec failed: exec failed: unable to start container process: exec: %q: executable file not found in $PATH", program)
 		}
 		return fmt.Sprintf("OCI runtime exec failed: exec failed: unable to start container process: exec: %q: %v", program, s.Err)
 	}
-	return "exec failed: " + err.Error()
+	_, text := status(err)
+	return text
 }
 
 // execEnv is the container's environment with what is given besides.

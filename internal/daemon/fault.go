@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"skerry/internal/engine"
 	"skerry/internal/store"
@@ -57,7 +58,11 @@ func status(err error) (int, string) {
 	case errors.Is(err, engine.ErrExists), errors.Is(err, engine.ErrState):
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, engine.ErrInvalid):
-		return http.StatusBadRequest, err.Error()
+		_, text, ok := strings.Cut(err.Error(), engine.ErrInvalid.Error()+": ") // the words before it are for our log
+		if !ok {
+			text = err.Error()
+		}
+		return http.StatusBadRequest, text
 	case errors.Is(err, engine.ErrUnsupported):
 		return http.StatusNotImplemented, err.Error()
 	}

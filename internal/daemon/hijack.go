@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"skerry/internal/engine"
 )
@@ -22,7 +23,8 @@ const (
 // wire is a connection taken over from HTTP: input one way, output the other.
 type wire struct {
 	net.Conn
-	in *bufio.Reader
+	reading sync.Mutex // in has one reader at a time
+	in      *bufio.Reader
 }
 
 // hijack takes the connection over and answers as an upgrade if that was asked
@@ -46,11 +48,28 @@ func (c *call) hijack(contentType string) (*wire, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &wire{conn, buf.Reader}, nil
+	return &wire{Conn: conn, in: buf.Reader}, nil
 }
 
 // Read reads what the client sends, what came with the request first.
-func (w *wire) Read(b []byte) (int, error) { return w.in.Read(b) }
+func (w *wire) Read(b []byte) (int, error) {
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	return w.in.Read(b)
+}
+
+// farewell is how long a client is given to hang up after the end of the output.
+const farewell = 2 * time.Second
+
+// end says that no more comes, and hangs up after the client: a connection closed
+// with input unread, which a program need not read, tells the client of a fault.
+func (w *wire) end() {
+	if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_ = w.SetReadDeadline(time.Now().Add(farewell))
+		_, _ = io.Copy(io.Discard, w)
+	}
+	_ = w.Close()
+}
 
 // mux writes stdout and stderr into one stream: in frames, or as it is for a
 // terminal. After a fault it swallows what comes, so that a program does not

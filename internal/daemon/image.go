@@ -297,7 +297,7 @@ func (d *Daemon) tellRemoved(gone engine.Removed) []image.DeleteResponse {
 // pruneImages answers POST /images/prune: those without a name, or with
 // dangling=false those that no container uses.
 func (d *Daemon) pruneImages(c *call) error {
-	f, err := c.filters("dangling")
+	f, err := c.filters("dangling", "label", "label!", "until")
 	if err != nil {
 		return err
 	}
@@ -305,9 +305,46 @@ func (d *Daemon) pruneImages(c *call) error {
 	if err != nil {
 		return err
 	}
-	gone, freed, err := d.engine.Images().Prune(c.Context(), !dangling)
+	var gone engine.Removed
+	var freed int64
+	if len(f["label"])+len(f["label!"])+len(f["until"]) == 0 {
+		gone, freed, err = d.engine.Images().Prune(c.Context(), !dangling)
+	} else {
+		gone, freed, err = d.pruneSome(c.Context(), f, dangling)
+	}
 	if err != nil {
 		return err
 	}
 	return c.ok(image.PruneReport{ImagesDeleted: d.tellRemoved(gone), SpaceReclaimed: uint64(freed)})
+}
+
+// pruneSome removes the images that the filters mean and no container uses.
+func (d *Daemon) pruneSome(ctx context.Context, f filters, dangling bool) (gone engine.Removed, freed int64, err error) {
+	until, err := f.before(d.clock.Now())
+	if err != nil {
+		return gone, 0, err
+	}
+	all, err := d.engine.Images().List(ctx)
+	if err != nil {
+		return gone, 0, err
+	}
+	containers, err := d.engine.List(ctx)
+	if err != nil {
+		return gone, 0, err
+	}
+	for _, i := range all {
+		used := slices.ContainsFunc(containers, func(s engine.Status) bool { return s.Image == i.ID })
+		if used || dangling && len(i.Names) > 0 || !i.Created.Before(until) || !f.labels(i.Config.Labels) {
+			continue
+		}
+		r, err := d.engine.Images().Remove(ctx, i.ID, true)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue // somebody was faster
+		}
+		if err != nil {
+			return gone, freed, err
+		}
+		gone.Names, gone.Images, freed = append(gone.Names, r.Names...), append(gone.Images, r.Images...), freed+i.Size
+	}
+	return gone, freed, nil
 }

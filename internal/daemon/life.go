@@ -364,11 +364,11 @@ func (d *Daemon) freeze(c *call, frozen bool) error {
 	defer d.locks.lock(row.ID)()
 	row, err = d.change(ctx, row.ID, func(row *containerRow) error {
 		switch {
-		case !row.running():
+		case frozen && !row.running():
 			return conflict("Container %s is not running", row.ID)
 		case frozen && row.State == container.StatePaused:
 			return conflict("Container %s is already paused", row.ID)
-		case !frozen && row.State == container.StateRunning:
+		case !frozen && row.State != container.StatePaused:
 			return conflict("Container %s is not paused", row.ID)
 		}
 		if err := d.engine.Freeze(ctx, engine.ID(row.ID), frozen); err != nil { // idempotent, so it may run twice

@@ -102,6 +102,21 @@ func TestInput(t *testing.T) {
 	}
 }
 
+// A program need not read what it is sent: the client learns of its end all the
+// same, and of no fault.
+func TestUnreadInput(t *testing.T) {
+	w := newWorld(t)
+	id := w.create("", object{"Cmd": []string{"exit", "3"}, "OpenStdin": true, "StdinOnce": true}, nil)
+	conn, out := w.hijack("/containers/"+id+"/attach?stream=1&stdin=1&stderr=1", "")
+	if _, err := io.WriteString(conn, strings.Repeat("x", 128<<10)); err != nil { // what the socket holds
+		t.Fatal(err)
+	}
+	w.start(id)
+	if _, stderr := w.frames(out); stderr != "code 3\n" {
+		t.Errorf("%q", stderr)
+	}
+}
+
 func TestCannotStart(t *testing.T) {
 	w := newWorld(t)
 	id := w.create("", object{"Cmd": []string{"nothing"}}, nil)

@@ -110,12 +110,12 @@ func (d *Daemon) createNetwork(c *call) error {
 		return notFound("could not find plugin %s in v1 plugin registry: plugin not found", in.Driver)
 	case in.EnableIPv6 != nil && *in.EnableIPv6, in.EnableIPv4 != nil && !*in.EnableIPv4:
 		return unsupported("IPv6")
-	case in.Attachable, in.Ingress, in.ConfigOnly, in.ConfigFrom != nil && in.ConfigFrom.Network != "", in.Scope == "swarm":
+	case in.Ingress, in.ConfigOnly, in.ConfigFrom != nil && in.ConfigFrom.Network != "", in.Scope == "swarm":
 		return unsupported("networks of swarm mode")
 	case len(in.Options) > 0:
 		return unsupported("options of a network's driver")
 	}
-	row := &networkRow{ID: ids.Hex(64), Name: in.Name, Created: d.clock.Now(), Internal: in.Internal, Labels: in.Labels}
+	row := &networkRow{ID: ids.Hex(64), Name: in.Name, Created: d.clock.Now(), Internal: in.Internal, Attachable: in.Attachable, Labels: in.Labels}
 	if err := readIPAM(row, in.IPAM); err != nil {
 		return err
 	}

@@ -12,7 +12,8 @@ import (
 
 // networkView is a network as clients see it.
 type networkView struct {
-	Name, ID   string `json:",omitempty"`
+	Name       string
+	ID         string `json:"Id"`
 	Created    time.Time
 	Scope      string
 	Driver     string
@@ -39,7 +40,8 @@ type memberView struct{ Name, EndpointID, MacAddress, IPv4Address, IPv6Address s
 
 func viewNetwork(n *networkRow) *networkView {
 	v := &networkView{
-		Name: n.Name, ID: n.ID, Created: n.Created, Scope: scopeOfHere, Driver: n.driver(), EnableIPv4: n.Subnet != "", Internal: n.Internal,
+		Name: n.Name, ID: n.ID, Created: n.Created, Scope: scopeOfHere, Driver: n.driver(), EnableIPv4: n.Subnet != "",
+		Internal: n.Internal, Attachable: n.Attachable,
 		IPAM: ipamView{Driver: "default", Config: []map[string]string{}}, ConfigFrom: map[string]string{"Network": ""},
 		Containers: map[string]memberView{}, Options: map[string]string{}, Labels: n.Labels,
 	}

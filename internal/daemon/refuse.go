@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"runtime"
+
 	"github.com/moby/moby/api/types/container"
 )
 
@@ -62,8 +64,14 @@ func checkLimits(r *container.Resources) error {
 		return badRequest("Minimum memory limit can not be less than memory reservation limit, see usage")
 	case r.NanoCPUs > 0 && (r.CPUQuota > 0 || r.CPUPeriod > 0):
 		return badRequest("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-	case r.NanoCPUs < 0 || r.CPUShares < 0:
-		return badRequest("invalid CPU limit")
+	case r.NanoCPUs < 0 || r.NanoCPUs > int64(runtime.NumCPU())*1e9:
+		return badRequest("Range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", runtime.NumCPU(), runtime.NumCPU())
+	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1_000_000):
+		return badRequest("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+	case r.CPUQuota > 0 && r.CPUQuota < 1000:
+		return badRequest("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+	case r.CPUShares < 0:
+		return badRequest("invalid CPU shares (%d): value must be a positive integer", r.CPUShares)
 	}
 	return nil
 }

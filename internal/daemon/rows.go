@@ -106,6 +106,8 @@ type networkRow struct {
 	Internal bool              `cbor:"7,keyasint,omitempty"`
 	Labels   map[string]string `cbor:"8,keyasint,omitempty"`
 	Options  map[string]string `cbor:"9,keyasint,omitempty"`
+	// Attachable is shown again: of a network of one machine it says nothing.
+	Attachable bool `cbor:"10,keyasint,omitempty"`
 }
 
 // volumeRow is a volume: a folder below the daemon's own.

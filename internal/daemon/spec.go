@@ -179,19 +179,13 @@ func specOf(o order) (engine.Spec, error) {
 // environ is the environment of the program. A name without = takes a variable
 // away.
 func environ(c *container.Config) []string {
-	env := []string{"HOSTNAME=" + c.Hostname}
+	own := []string{"HOSTNAME=" + c.Hostname}
 	if c.Tty {
-		env = append(env, "TERM=xterm")
+		own = append(own, "TERM=xterm")
 	}
-	env = append(env, imageEnv(nil, append(env, c.Env...))...)
-	for _, e := range c.Env {
-		name, _, set := strings.Cut(e, "=")
-		env = slices.DeleteFunc(env, func(o string) bool { return strings.HasPrefix(o, name+"=") })
-		if set {
-			env = append(env, e)
-		}
-	}
-	return env
+	var none engine.ImageConfig
+	env := (&engine.ImageConfig{Env: none.Environ(own)}).Environ(c.Env)
+	return slices.DeleteFunc(env, func(e string) bool { return !strings.Contains(e, "=") })
 }
 
 // limitsOf maps the limits.

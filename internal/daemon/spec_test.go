@@ -51,9 +51,9 @@ func TestSpec(t *testing.T) {
 		`{"Entrypoint":["e"]}`:            func(s engine.Spec) any { return slices.Equal(s.Command, []string{"e"}) },
 		`{"Entrypoint":[""],"Cmd":["c"]}`: func(s engine.Spec) any { return slices.Equal(s.Command, []string{"c"}) },
 		`{"Env":["FROM=run","X=1"],"Hostname":"h"}`: func(s engine.Spec) any {
-			return slices.Equal(s.Env, []string{"HOSTNAME=h", "PATH=/bin", "FROM=run", "X=1"})
+			return slices.Equal(s.Env, []string{"PATH=/bin", "HOSTNAME=h", "FROM=run", "X=1"})
 		},
-		`{"Env":["FROM"],"Hostname":"h"}`:                func(s engine.Spec) any { return slices.Equal(s.Env, []string{"HOSTNAME=h", "PATH=/bin"}) },
+		`{"Env":["FROM"],"Hostname":"h"}`:                func(s engine.Spec) any { return slices.Equal(s.Env, []string{"PATH=/bin", "HOSTNAME=h"}) },
 		`{"Tty":true,"OpenStdin":true}`:                  func(s engine.Spec) any { return s.TTY && s.Stdin && slices.Contains(s.Env, "TERM=xterm") },
 		`{"User":"1:2","WorkingDir":"/w"}`:               func(s engine.Spec) any { return s.User.Name == "1:2" && s.Dir == "/w" },
 		`{"HostConfig":{"ReadonlyRootfs":true}}`:         func(s engine.Spec) any { return !s.Root.Writable },

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -168,11 +169,16 @@ func (d *Daemon) top(c *call) error {
 			return badRequest("invalid argument of ps: %q", a)
 		}
 	}
-	out, err := exec.CommandContext(c.Context(), "ps", args...).Output()
-	if err != nil {
-		return &fault{500, fmt.Sprintf("ps: %v", err)}
+	pids := pidsOf(st.Pid)
+	chosen := append(slices.Clone(args), "-q"+strings.Join(slices.Sorted(maps.Keys(pids)), ","))
+	out, err := exec.CommandContext(c.Context(), "ps", chosen...).Output()
+	if err != nil { // -q and what chooses otherwise exclude each other
+		out, err = exec.CommandContext(c.Context(), "ps", args...).Output()
 	}
-	answer, err := onlyPids(string(out), pidsOf(st.Pid))
+	if err != nil {
+		return badRequest("ps: %v", err)
+	}
+	answer, err := onlyPids(string(out), pids)
 	if err != nil {
 		return err
 	}

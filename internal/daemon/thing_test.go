@@ -229,6 +229,18 @@ func TestImages(t *testing.T) {
 	w.must("POST", "/images/create?fromImage=tool&tag=latest", nil)
 	w.create("user", nil, nil)
 	w.fails(409, "must force", "DELETE", "/images/tool:latest", nil)
+	w.must("DELETE", "/containers/user", nil)
+	for _, x := range []struct {
+		filters string
+		gone    int
+	}{{`{"dangling":["0"],"label":["of=nobody"]}`, 0}, {`{"dangling":["0"],"until":["2000-01-01"]}`, 0}, {`{"label":["of=image"]}`, 0}, {`{"dangling":["0"],"label":["of=image"]}`, 2}} {
+		var report struct{ ImagesDeleted []object }
+		w.must("POST", "/images/prune?filters="+x.filters, nil, &report)
+		if len(report.ImagesDeleted) != x.gone {
+			t.Errorf("%s: %v", x.filters, report)
+		}
+	}
+	w.must("POST", "/build/prune", nil) // of docker system prune
 }
 
 func TestStats(t *testing.T) {

@@ -17,8 +17,8 @@ func (f *Fake) Images() engine.Images {
 	return fakeImages{f: f}
 }
 
-// fakeImages pulls from a table, keeps names and tells of them. It does nothing
-// else.
+// fakeImages pulls from a table, keeps names, tells of them and forgets them. It
+// does nothing else.
 type fakeImages struct {
 	engine.NoImages
 	f *Fake
@@ -68,6 +68,19 @@ func (i fakeImages) List(context.Context) (all []engine.Image, err error) {
 	}
 	slices.SortFunc(all, func(a, b engine.Image) int { return b.Created.Compare(a.Created) })
 	return all, nil
+}
+
+// Remove forgets what was pulled, by name or, with force, by id.
+func (i fakeImages) Remove(_ context.Context, name string, force bool) (out engine.Removed, err error) {
+	i.f.mu.Lock()
+	defer i.f.mu.Unlock()
+	for n, image := range i.f.pulled {
+		if n == name || image.ID == name && force {
+			delete(i.f.pulled, n)
+			return engine.Removed{Names: []string{n}, Images: []string{image.ID}}, nil
+		}
+	}
+	return out, fmt.Errorf("no such image: %s: %w", name, engine.ErrNotFound)
 }
 
 // imageOf returns the id of a container's image.
