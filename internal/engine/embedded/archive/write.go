@@ -29,10 +29,8 @@ const maxID = 65534
 
 // Write unpacks an archive into a folder of the container, over what is there. A
 // file takes another file's place, but not a folder's. Devices are refused.
-func (r Root) Write(p string, archive io.Reader) (err error) {
-	if e := rootfs.As(r.Base, func() { err = r.write(p, archive) }); e != nil {
-		return e
-	}
+func (r Root) Write(p string, archive io.Reader) error {
+	err := rootfs.As(r.Base, func() error { return r.write(p, archive) })
 	if errors.Is(err, unix.EROFS) {
 		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}

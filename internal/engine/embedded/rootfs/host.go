@@ -87,12 +87,13 @@ func (r *Roots) Host(h engine.HostRoot, writable bool) (fd int, err error) {
 	}
 	r.next++
 	p.used = r.next
-	r.room.Do(func() {
+	err = r.room.Do(func() (err error) {
 		fd, err = unix.OpenTree(unix.AT_FDCWD, p.path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if writable {
 			_ = unix.Unmount(p.path, unix.MNT_DETACH)
 			_ = unix.Rmdir(p.path)
 		}
+		return err
 	})
 	if err != nil {
 		return -1, fmt.Errorf("rootfs: copy a root: %w", err)
@@ -111,9 +112,8 @@ func (r *Roots) drop() {
 		}
 		p := r.made[oldest]
 		delete(r.made, oldest)
-		r.room.Do(func() {
-			_ = unix.Unmount(p.path, unix.MNT_DETACH)
-			_ = unix.Rmdir(p.path)
+		_ = r.room.Do(func() error {
+			return errors.Join(unix.Unmount(p.path, unix.MNT_DETACH), unix.Rmdir(p.path))
 		})
 	}
 }
@@ -152,12 +152,13 @@ func (r *Roots) make(h engine.HostRoot, writable bool) (*prepared, error) {
 	}
 	r.next++
 	p := &prepared{path: fmt.Sprintf("/root%d", r.next)}
-	var err error
-	r.room.Do(func() {
-		if err = build(p.path, h, pieces, writable); err != nil {
+	err := r.room.Do(func() error {
+		err := build(p.path, h, pieces, writable)
+		if err != nil {
 			_ = unix.Unmount(p.path, unix.MNT_DETACH)
 			_ = unix.Rmdir(p.path)
 		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: build a root: %w", err)
@@ -306,37 +307,38 @@ var devLinks = map[string]string{
 
 // ensureDev makes a /dev once for all: it is read-only, and the folders for what
 // is a container's own (pts, shm, mqueue) are mounted on. r.mu is held.
-func (r *Roots) ensureDev() (err error) {
+func (r *Roots) ensureDev() error {
 	if r.dev {
 		return nil
 	}
-	r.room.Do(func() {
-		if err = os.Mkdir(devPath, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return
-		}
-		if err = unix.Mount("dev", devPath, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755,size=64k"); err != nil {
-			return
-		}
-		for _, d := range devices {
-			if err = unix.Mknod(devPath+"/"+d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
-				return
-			}
-		}
-		for name, target := range devLinks {
-			if err = os.Symlink(target, devPath+"/"+name); err != nil {
-				return
-			}
-		}
-		for _, d := range []string{"pts", "shm", "mqueue"} {
-			if err = os.Mkdir(devPath+"/"+d, 0o755); err != nil {
-				return
-			}
-		}
-		err = unix.MountSetattr(unix.AT_FDCWD, devPath, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	})
-	if err != nil {
+	if err := r.room.Do(makeDev); err != nil {
 		return fmt.Errorf("rootfs: devices: %w", err)
 	}
 	r.dev = true
 	return nil
+}
+
+func makeDev() error {
+	if err := os.Mkdir(devPath, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := unix.Mount("dev", devPath, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755,size=64k"); err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if err := unix.Mknod(devPath+"/"+d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
+			return err
+		}
+	}
+	for name, target := range devLinks {
+		if err := os.Symlink(target, devPath+"/"+name); err != nil {
+			return err
+		}
+	}
+	for _, d := range []string{"pts", "shm", "mqueue"} {
+		if err := os.Mkdir(devPath+"/"+d, 0o755); err != nil {
+			return err
+		}
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, devPath, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }

@@ -13,7 +13,7 @@ import (
 // systems, and with every privilege that this process has. Files of a
 // container are made so: its file systems know its own ids and no others, not
 // even the machine's root.
-func As(id uint32, fn func()) error {
+func As(id uint32, fn func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -31,6 +31,5 @@ func As(id uint32, fn func()) error {
 	if err := unix.Capset(&header, &all[0]); err != nil {
 		return fmt.Errorf("rootfs: capabilities: %w", err)
 	}
-	fn()
-	return nil
+	return fn()
 }

@@ -225,11 +225,9 @@ func (t *Tree) Assemble(pieces []Piece, dir string, readOnly bool) (fd int, late
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fd = -1
-	t.roots.room.Do(func() {
-		var e error
-		if err = As(t.image.Base, func() { fd, later, e = t.assemble(pieces, dir, readOnly) }); err == nil {
-			err = e
-		}
+	err = t.inside(func() (err error) {
+		fd, later, err = t.assemble(pieces, dir, readOnly)
+		return err
 	})
 	return fd, later, err
 }
@@ -295,13 +293,12 @@ func (t *Tree) Mount() (err error) {
 	if t.mounted {
 		return nil
 	}
-	t.roots.room.Do(func() {
-		var e error
-		if err = As(t.image.Base, func() { e = t.mount() }); err == nil {
-			err = e
-		}
-	})
-	return err
+	return t.inside(t.mount)
+}
+
+// inside runs fn in the room as the container's root.
+func (t *Tree) inside(fn func() error) error {
+	return t.roots.room.Do(func() error { return As(t.image.Base, fn) })
 }
 
 // ordinary sees to it that a folder in the top of a root is one, and mounts /dev.
@@ -328,16 +325,16 @@ func (t *Tree) ordinary(root int, name string) error {
 // Place mounts a piece into the container in whose mount namespace the calling
 // thread is, at a place that is made where it is missing. base is the machine's id
 // of the container's 0.
-func Place(base uint32, p Piece) (err error) {
+func Place(base uint32, p Piece) error {
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(root)
-	if e := As(base, func() { _, err = placePiece(root, p, true) }); e != nil {
-		return e
-	}
-	return err
+	return As(base, func() error {
+		_, err := placePiece(root, p, true)
+		return err
+	})
 }
 
 // placePiece mounts one piece. What the container's own start mounts may not be there
@@ -395,8 +392,9 @@ func workFolder(root int, dir string) error {
 
 // Open opens (O_PATH) the root as it is without what is mounted on it.
 func (t *Tree) Open() (fd int, err error) {
-	t.roots.room.Do(func() {
+	err = t.roots.room.Do(func() (err error) {
 		fd, err = unix.Open(t.path+"/o", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
 	})
 	if err != nil {
 		return -1, fmt.Errorf("rootfs: open a root: %w", err)
@@ -409,7 +407,14 @@ func (t *Tree) Open() (fd int, err error) {
 func (t *Tree) Release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.roots.room.Do(t.release)
+	t.leave(t.release)
+}
+
+// leave runs fn, which has no error to tell, in the room.
+func (t *Tree) leave(fn func()) {
+	if err := t.roots.room.Do(func() error { fn(); return nil }); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 func (t *Tree) release() {
@@ -424,7 +429,7 @@ func (t *Tree) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closeLayers()
-	t.roots.room.Do(func() {
+	t.leave(func() {
 		t.release()
 		names := []string{"o", "u"}
 		for n := range t.image.Layers {

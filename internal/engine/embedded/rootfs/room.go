@@ -20,56 +20,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Room is a near-empty mount namespace with threads that stand in it.
+// Room is a near-empty mount namespace. A goroutine goes in and out with the
+// thread that it is on, a few microseconds: to hand the work to a thread that
+// stays inside would be to wake two, which costs more than most of what is done
+// there.
 type Room struct {
 	fd   int
-	work chan func() (lost bool)
+	home int // the namespace of the machine's mounts
+	top  int // its root, which is not the namespace's where somebody called chroot
 }
 
 // Anchor is the empty folder of a room on which a root can be mounted.
 const Anchor = "/r"
 
-// NewRoom makes a room with some threads; scratch is an empty folder of the
-// machine, used only while the room is made.
-func NewRoom(scratch string, threads int) (*Room, error) {
-	r := &Room{fd: -1, work: make(chan func() bool)}
-	ready := make(chan error, threads)
-	for range threads {
-		go r.thread(scratch, ready)
-		if err := <-ready; err != nil {
-			r.Close()
-			return nil, fmt.Errorf("rootfs: make a room: %w", err)
-		}
+// NewRoom makes a room; scratch is an empty folder of the machine, used only
+// while the room is made.
+func NewRoom(scratch string) (r *Room, err error) {
+	r = &Room{fd: -1, home: -1, top: -1}
+	if r.home, err = unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		r.top, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	if err == nil {
+		made := make(chan error)
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			made <- r.enterNew(scratch)
+		}()
+		err = <-made
+	}
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("rootfs: make a room: %w", err)
 	}
 	return r, nil
 }
 
-// thread never unlocks: when it returns, the thread ends with it.
-func (r *Room) thread(scratch string, ready chan<- error) {
-	runtime.LockOSThread()
-	err := unix.Unshare(unix.CLONE_FS)
-	if err == nil {
-		if r.fd < 0 {
-			err = r.enterNew(scratch)
-		} else {
-			err = unix.Setns(r.fd, unix.CLONE_NEWNS)
-		}
-	}
-	unix.Umask(0) // of this thread; modes are what is asked for
-	ready <- err
-	if err != nil {
-		return
-	}
-	for fn := range r.work {
-		if lost := fn(); lost {
-			go r.thread("", make(chan error, 1))
-			return
-		}
-	}
-}
-
 func (r *Room) enterNew(scratch string) (err error) {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // and CLONE_FS with it
 		return err
 	}
 	fd, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -95,38 +82,53 @@ func (r *Room) enterNew(scratch string) (err error) {
 	return nil
 }
 
-// Do runs fn on a thread in the room and returns once it has.
-func (r *Room) Do(fn func()) {
-	done := make(chan struct{})
-	r.work <- func() bool { defer close(done); fn(); return false }
-	<-done
-}
+// Do runs fn in the room.
+func (r *Room) Do(fn func() error) error { return r.visit(r.fd, unix.CLONE_NEWNS, r.home, fn) }
 
-// Visit runs fn on a thread that has gone into other namespaces: of these
-// kinds (CLONE_NEWNS, CLONE_NEWPID), as those of the process of the pidfd. home
-// is the descriptor to come back by, for a kind other than CLONE_NEWNS. A
-// thread that cannot come back is ended.
-func (r *Room) Visit(pidfd int, kind, home int, fn func() error) (err error) {
-	done := make(chan struct{})
+// Visit runs fn in other namespaces: of this kind (CLONE_NEWNS, CLONE_NEWPID),
+// as those of the process of the pidfd. home is the descriptor to come back by,
+// for a kind other than CLONE_NEWNS.
+func (r *Room) Visit(pidfd int, kind, home int, fn func() error) error {
 	if kind == unix.CLONE_NEWNS {
-		home = r.fd
+		return r.visit(pidfd, kind, r.home, fn)
 	}
-	r.work <- func() bool {
-		defer close(done)
-		if err = unix.Setns(pidfd, kind); err != nil {
-			return false
-		}
-		err = fn()
-		return unix.Setns(home, kind) != nil
-	}
-	<-done
-	return err
+	// and in the room as well, from where children are cloned
+	return r.visit(r.fd, unix.CLONE_NEWNS, r.home, func() error { return r.visit(pidfd, kind, home, fn) })
 }
 
-// Close ends the threads. Nobody uses the room any more.
+// visit does it with the calling thread, which has its root and working directory
+// to itself from the first time on: no other thread goes along. (The runtime
+// clones no thread from one that is locked.)
+func (r *Room) visit(to, kind, home int, fn func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if kind == unix.CLONE_NEWNS {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("rootfs: own a root: %w", err)
+		}
+	}
+	if err := unix.Setns(to, kind); err != nil {
+		return fmt.Errorf("rootfs: enter a namespace: %w", err)
+	}
+	defer func() {
+		err := unix.Setns(home, kind)
+		if err == nil && kind == unix.CLONE_NEWNS {
+			if err = unix.Fchdir(r.top); err == nil {
+				err = unix.Chroot(".")
+			}
+		}
+		if err != nil { // it has no reason to; what this thread did next would be done to another machine
+			panic(fmt.Errorf("rootfs: come back from a namespace: %w", err))
+		}
+	}()
+	return fn()
+}
+
+// Close gives the room up. Nobody uses it any more.
 func (r *Room) Close() {
-	close(r.work)
-	if r.fd >= 0 {
-		unix.Close(r.fd)
+	for _, fd := range []int{r.fd, r.home, r.top} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }

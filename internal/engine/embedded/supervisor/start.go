@@ -55,7 +55,10 @@ func (s *supervisor) start(c *container) (err error) {
 	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	var pid, pidfd int
 	now := time.Now()
-	s.spawner.Do(func() { pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder}) })
+	err = s.spawner.Do(func() (err error) {
+		pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder})
+		return err
+	})
 	if err == nil {
 		err = report.wait()
 	}

@@ -98,6 +98,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	// read through them; and its own garbage is small
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	debug.SetGCPercent(50)
+	unix.Umask(0) // modes are what is asked for; each thread goes on with its own copy
 	raiseFiles()
 	s := &supervisor{cfg: cfg, containers: map[engine.ID]*container{}, stop: make(chan struct{})}
 	for _, dir := range []string{cfg.Data, s.logs(), s.uppers(), cfg.Run, s.runs()} {
@@ -122,10 +123,10 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	if s.spawner, err = rootfs.NewRoom(scratch, min(max(2*runtime.NumCPU(), 4), 16)); err != nil {
+	if s.spawner, err = rootfs.NewRoom(scratch); err != nil {
 		return nil, err
 	}
-	templates, err := rootfs.NewRoom(scratch, 4)
+	templates, err := rootfs.NewRoom(scratch)
 	if err != nil {
 		return nil, err
 	}
@@ -233,8 +234,9 @@ func listen(dir string) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
 	defer d.Close()
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
+	runtime.LockOSThread() // whose mask it is
+	defer runtime.UnlockOSThread()
+	defer unix.Umask(unix.Umask(0o177))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/socket", d.Fd())})
 	if err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
