@@ -84,14 +84,10 @@ func BenchmarkStart(b *testing.B) {
 // BenchmarkStartImage is BenchmarkStart's request to executed program for roots of
 // images of five layers, beside the prepared root.
 func BenchmarkStartImage(b *testing.B) {
-	layers := []string{layer(b, tree{"nothing": string(enginetest.Nothing())})}
-	for range 4 {
-		layers = append(layers, layer(b, tree{"etc/x": "x"}))
-	}
 	for _, c := range []struct{ name, root string }{{"prepared", ""}, {"read-only", "r"}, {"writable", "w"}} {
 		b.Run(c.name, func(b *testing.B) {
 			d := open(b)
-			withImages(b, d, map[string][]string{"i": layers})
+			withImages(b, d, map[string][]string{"i": fiveLayers(b)})
 			ctx := context.Background()
 			var started []time.Duration
 			for range b.N {
@@ -121,55 +117,79 @@ func BenchmarkStartImage(b *testing.B) {
 	}
 }
 
-// BenchmarkThroughput is whole containers, created to removed, a second.
+// fiveLayers are an image's, the lowest with what trivial runs.
+func fiveLayers(b *testing.B) []string {
+	layers := []string{layer(b, tree{"nothing": string(enginetest.Nothing())})}
+	for range 4 {
+		layers = append(layers, layer(b, tree{"etc/x": "x"}))
+	}
+	return layers
+}
+
+// BenchmarkThroughput is whole containers, created to removed, a second: of the
+// machine's own folders, of an image of five layers that they can write to, and of a
+// program with a C library in place of one that does nothing.
 func BenchmarkThroughput(b *testing.B) {
-	for _, workers := range []int{1, 2, 4} {
-		b.Run(fmt.Sprintf("workers-%d", workers), func(b *testing.B) {
-			d := open(b)
-			ctx := context.Background()
-			one := func() error {
-				id, err := d.Create(ctx, trivial(b))
-				if err != nil {
-					return err
-				}
-				if err := d.Start(ctx, id); err != nil {
-					return err
-				}
-				if _, err := d.Wait(ctx, id); err != nil {
-					return err
-				}
-				return d.Remove(ctx, id)
-			}
-			for range 2 * workers {
+	for _, kind := range []string{"prepared", "writable", "busybox"} {
+		for _, workers := range []int{1, 2, 4} {
+			b.Run(fmt.Sprintf("%s/workers-%d", kind, workers), func(b *testing.B) { throughput(b, kind, workers) })
+		}
+	}
+}
+
+func throughput(b *testing.B, kind string, workers int) {
+	d := open(b)
+	ctx := context.Background()
+	spec := trivial(b)
+	switch kind {
+	case "writable":
+		withImages(b, d, map[string][]string{"i": fiveLayers(b)})
+		spec.Root = engine.Root{Image: "i", Writable: true}
+	case "busybox":
+		busybox(b)
+		spec.Command = []string{"/bin/busybox", "true"}
+	}
+	one := func() error {
+		id, err := d.Create(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if err := d.Start(ctx, id); err != nil {
+			return err
+		}
+		if _, err := d.Wait(ctx, id); err != nil {
+			return err
+		}
+		return d.Remove(ctx, id)
+	}
+	for range 2 * workers {
+		if err := one(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	work := make(chan int, b.N)
+	for i := range b.N {
+		work <- i
+	}
+	close(work)
+	b.ResetTimer()
+	before, inside := processorTime(b, d)
+	var wait sync.WaitGroup
+	for range workers {
+		wait.Go(func() {
+			for range work {
 				if err := one(); err != nil {
-					b.Fatal(err)
+					b.Error(err)
+					return
 				}
 			}
-			work := make(chan int, b.N)
-			for i := range b.N {
-				work <- i
-			}
-			close(work)
-			b.ResetTimer()
-			before, inside := processorTime(b, d)
-			var wait sync.WaitGroup
-			for range workers {
-				wait.Go(func() {
-					for range work {
-						if err := one(); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wait.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "containers/s")
-			after, insideAfter := processorTime(b, d)
-			b.ReportMetric(float64((after-before).Microseconds())/float64(b.N), "supervisor-us/container")
-			b.ReportMetric(float64((insideAfter-inside).Microseconds())/float64(b.N), "inside-us/container")
 		})
 	}
+	wait.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "containers/s")
+	after, insideAfter := processorTime(b, d)
+	b.ReportMetric(float64((after-before).Microseconds())/float64(b.N), "supervisor-us/container")
+	b.ReportMetric(float64((insideAfter-inside).Microseconds())/float64(b.N), "inside-us/container")
 }
 
 // BenchmarkPhases is where a container's time goes, request by request.

@@ -158,8 +158,12 @@ const maxMessage = 16 << 20
 // Conn sends and receives messages. It is for one goroutine at a time.
 type Conn struct {
 	*net.UnixConn
-	buf []byte
+	buf    []byte
+	unread []byte // of buf
 }
+
+// usualBuffer holds most messages; one that a longer message needed is not kept.
+const usualBuffer = 8 << 10
 
 // NewConn wraps a connection.
 func NewConn(c *net.UnixConn) *Conn { return &Conn{UnixConn: c} }
@@ -185,40 +189,59 @@ func (c *Conn) Send(msg any, fds ...int) error {
 	return err
 }
 
-// Receive reads a message and its descriptors, which become the caller's.
+// Receive reads a message and its descriptors, which become the caller's. Most
+// messages come in one read, with their length. (One with descriptors is sent when
+// the other side waits for it, so they belong to no other.)
 func (c *Conn) Receive(msg any) (fds []int, err error) {
-	if c.buf == nil {
-		c.buf = make([]byte, 8<<10)
+	const head = 4
+	if fds, err = c.fill(head, nil); err != nil {
+		return closeAll(fds), err
 	}
-	var head [4]byte
+	size := int(binary.LittleEndian.Uint32(c.unread))
+	if size > maxMessage {
+		return closeAll(fds), fmt.Errorf("protocol: a message of %d bytes", size)
+	}
+	if fds, err = c.fill(head+size, fds); err != nil {
+		return closeAll(fds), err
+	}
+	body := c.unread[head : head+size]
+	c.unread = c.unread[head+size:]
+	if err := json.Unmarshal(body, msg); err != nil {
+		return closeAll(fds), fmt.Errorf("protocol: %w", err)
+	}
+	return fds, nil
+}
+
+// fill reads until so many bytes are there.
+func (c *Conn) fill(want int, fds []int) ([]int, error) {
+	if len(c.unread) >= want {
+		return fds, nil
+	}
+	if len(c.buf) < want || len(c.buf) > usualBuffer {
+		c.buf = append(make([]byte, 0, max(want, usualBuffer)), c.unread...)
+		c.buf = c.buf[:cap(c.buf)]
+	} else {
+		copy(c.buf, c.unread)
+	}
+	got := len(c.unread)
 	var oob [16 + 4*MaxSockets]byte
-	for got := 0; got < len(head); {
-		n, oobn, _, _, err := c.ReadMsgUnix(head[got:], oob[:])
+	for got < want {
+		n, oobn, _, _, err := c.ReadMsgUnix(c.buf[got:], oob[:])
 		if oobn > 0 {
 			fds = append(fds, rights(oob[:oobn])...)
 		}
 		if err == nil && n == 0 {
 			err = io.EOF
+			if got > 0 {
+				err = io.ErrUnexpectedEOF
+			}
 		}
 		if err != nil {
-			return closeAll(fds), err
+			return fds, err
 		}
 		got += n
 	}
-	size := int(binary.LittleEndian.Uint32(head[:]))
-	if size > maxMessage {
-		return closeAll(fds), fmt.Errorf("protocol: a message of %d bytes", size)
-	}
-	body := c.buf
-	if size > len(body) {
-		body = make([]byte, size)
-	}
-	if _, err := io.ReadFull(c, body[:size]); err != nil {
-		return closeAll(fds), err
-	}
-	if err := json.Unmarshal(body[:size], msg); err != nil {
-		return closeAll(fds), fmt.Errorf("protocol: %w", err)
-	}
+	c.unread = c.buf[:got]
 	return fds, nil
 }
 

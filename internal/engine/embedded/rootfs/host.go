@@ -4,7 +4,7 @@ package rootfs
 
 import (
 	"crypto/sha256"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,11 +68,7 @@ func (r *Roots) Host(h engine.HostRoot, writable bool) (fd int, err error) {
 	if h.Folders == nil {
 		h.Folders = engine.SystemFolders
 	}
-	text, err := json.Marshal(h)
-	if err != nil {
-		return -1, fmt.Errorf("rootfs: %w", err)
-	}
-	key := sha256.Sum256(text)
+	key := keyOf(h)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.made[key]
@@ -99,6 +95,26 @@ func (r *Roots) Host(h engine.HostRoot, writable bool) (fd int, err error) {
 		return -1, fmt.Errorf("rootfs: copy a root: %w", err)
 	}
 	return fd, nil
+}
+
+// keyOf is the same for specifications of the same root.
+func keyOf(h engine.HostRoot) [32]byte {
+	var b []byte
+	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	b = binary.AppendUvarint(b, uint64(len(h.Folders)))
+	for _, f := range h.Folders {
+		add(f)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.Files)))
+	for _, f := range h.Files {
+		add(f.Path)
+		add(string(f.Content))
+		b = binary.AppendUvarint(b, uint64(f.Mode))
+	}
+	for _, d := range h.Dirs {
+		add(d)
+	}
+	return sha256.Sum256(b)
 }
 
 // drop makes room for one more root; r.mu is held.

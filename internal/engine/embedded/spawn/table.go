@@ -67,6 +67,11 @@ type Table struct {
 	keep  []any
 }
 
+// NewTable returns an empty table with space for so many calls.
+func NewTable(calls int) *Table {
+	return &Table{calls: make([]call, 0, calls), names: make([]string, 0, calls)}
+}
+
 // reference says that an argument is an earlier call's result.
 type reference struct{ call, arg, from int }
 
