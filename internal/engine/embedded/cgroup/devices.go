@@ -54,7 +54,11 @@ func (t *Tree) openDevices(path string) error {
 	}
 	t.devices = path
 	t.Controllers["devices"] = true
-	return setDevices(filepath.Join(path, usualDevices), nil)
+	err := setDevices(filepath.Join(path, usualDevices), nil)
+	if err == nil {
+		t.usual, err = openTasks(unix.AT_FDCWD, filepath.Join(path, usualDevices))
+	}
+	return err
 }
 
 const usualDevices = "usual"
@@ -118,7 +122,7 @@ func (g *Group) AllowAllDevices() error {
 	case g.tree.Version == 2:
 		return g.attachDevices([]Device{{false, Any, Any, "rwm"}, {true, Any, Any, "rwm"}})
 	}
-	g.devices = g.tree.devices
+	g.devices, g.unlimited = g.tree.devices, true
 	return nil
 }
 
@@ -126,18 +130,28 @@ func (g *Group) AllowAllDevices() error {
 func (g *Group) dropDevices() error {
 	own := g.devices
 	g.devices = ""
+	if g.ownJoin > 0 {
+		unix.Close(g.ownJoin)
+		g.ownJoin = 0
+	}
 	if own == "" || own == g.tree.devices {
 		return nil
 	}
 	return removeAt(unix.AT_FDCWD, own)
 }
 
-// devicesTasks is where a process of version 1 joins.
-func (g *Group) devicesTasks() string {
-	if g.devices != "" {
-		return g.devices + "/tasks"
+// devicesJoin is where a process of version 1 joins, 0 without such a controller.
+func (g *Group) devicesJoin() (fd int, err error) {
+	if g.devices == "" {
+		return g.tree.usual, nil
 	}
-	return filepath.Join(g.tree.devices, usualDevices, "tasks")
+	if g.ownJoin == 0 {
+		if fd, err = openTasks(unix.AT_FDCWD, g.devices); err != nil {
+			return 0, err
+		}
+		g.ownJoin = fd
+	}
+	return g.ownJoin, nil
 }
 
 func (g *Group) attachDevices(rules []Device) error {

@@ -5,6 +5,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +36,16 @@ type Group struct {
 	tree   *Tree
 	name   string
 	limits Limits
-	kills  int64 // OOMKills of its earlier users
-	// devices is the folder of its own devices, version 1; empty: the usual ones
-	devices string
+	// of its earlier users, version 1
+	kills int64 // OOMKills
+	cpu   int64 // nanoseconds
+	// of version 1: where processes join, open for as long as the group is there;
+	// the folder of its own devices, empty with the usual ones, and where they join
+	join      []int
+	devices   string
+	ownJoin   int
+	frozen    bool // it may be
+	unlimited bool // a privileged container may have changed everything about it
 }
 
 // maxSpare is how many used groups are kept, and maxCharge how much memory, in
@@ -92,7 +100,7 @@ func (t *Tree) Release(g *Group) error {
 	t.mu.Lock()
 	full := len(t.spare) >= maxSpare
 	t.mu.Unlock()
-	if t.Version == 2 || full || g.reset() != nil {
+	if t.Version == 2 || full || g.unlimited || g.reset() != nil {
 		return g.Remove()
 	}
 	t.mu.Lock()
@@ -104,24 +112,25 @@ func (t *Tree) Release(g *Group) error {
 // reset makes the counters of version 1 begin anew; an error means that the
 // group cannot be used again.
 func (g *Group) reset() error {
-	for _, h := range g.tree.v1 {
-		if s, err := g.read(h.first, "cgroup.procs"); err != nil || s != "" {
-			return fmt.Errorf("cgroup: %s still has processes %q: %w", g.name, s, err)
-		}
+	// who joins one hierarchy joins all, and nothing inside can leave them
+	controller, file, none := "pids", "pids.current", "0"
+	if !g.tree.Controllers[controller] {
+		controller, file, none = g.tree.v1[0].first, "cgroup.procs", ""
+	}
+	if s, err := g.read(controller, file); err != nil || s != none {
+		return fmt.Errorf("cgroup: %s still has processes (%s %s): %w", g.name, file, s, err)
 	}
 	if g.number("memory", "memory.usage_in_bytes") > maxCharge {
 		return fmt.Errorf("cgroup: %s is still charged with memory", g.name)
 	}
 	g.kills += g.OOMKills()
+	g.cpu += int64(g.used())
 	var errs []error
-	if g.tree.Controllers["freezer"] {
-		errs = append(errs, g.Freeze(false)) // it may have been frozen as its last process ended
+	if g.frozen {
+		errs = append(errs, g.Freeze(false)) // as its last process ended
 	}
 	if g.tree.Controllers["memory"] {
 		errs = append(errs, g.write("memory", "memory.max_usage_in_bytes", "0"))
-	}
-	if g.tree.Controllers["cpuacct"] {
-		errs = append(errs, g.write("cpuacct", "cpuacct.usage", "0"))
 	}
 	return errors.Join(errs...)
 }
@@ -297,34 +306,34 @@ func (g *Group) Folder() (int, error) {
 }
 
 // Join returns the descriptors to which a process of version 1 writes "0" in
-// order to be in the group; close them.
+// order to be in the group. They stay the group's, for its next user too.
 func (g *Group) Join() ([]int, error) {
 	if g.tree.Version == 2 {
 		return nil, nil
 	}
-	fds := make([]int, 0, 6)
-	open := func(dir int, file string) error {
-		fd, err := unix.Openat(dir, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	for i, fd := range g.dirs() {
+		if i < len(g.join) {
+			continue
+		}
+		tasks, err := openTasks(fd, g.name)
 		if err != nil {
-			for _, fd := range fds {
-				unix.Close(fd)
-			}
-			return fmt.Errorf("cgroup: open %s: %w", file, err)
-		}
-		fds = append(fds, fd)
-		return nil
-	}
-	for _, fd := range g.dirs() {
-		if err := open(fd, g.name+"/tasks"); err != nil {
 			return nil, err
 		}
+		g.join = append(g.join, tasks)
 	}
-	if g.tree.devices != "" {
-		if err := open(unix.AT_FDCWD, g.devicesTasks()); err != nil {
-			return nil, err
-		}
+	devices, err := g.devicesJoin()
+	if err != nil || devices == 0 {
+		return g.join, err
 	}
-	return fds, nil
+	return append(slices.Clone(g.join), devices), nil
+}
+
+func openTasks(dir int, group string) (int, error) {
+	fd, err := unix.Openat(dir, group+"/tasks", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cgroup: open the tasks of %s: %w", group, err)
+	}
+	return fd, nil
 }
 
 // Freeze stops all processes of the group, or lets them go on, and returns
@@ -342,6 +351,7 @@ func (g *Group) Freeze(frozen bool) error {
 		}
 		done = func(s string) bool { return strings.Contains(s, "frozen "+value) }
 	}
+	g.frozen = true // whatever happens
 	if err := g.write("freezer", file, value); err != nil {
 		return err
 	}
@@ -351,6 +361,7 @@ func (g *Group) Freeze(frozen bool) error {
 			return err
 		}
 		if done(s) {
+			g.frozen = frozen
 			return nil
 		}
 		if wait == time.Millisecond && frozen && g.tree.Version == 1 {
@@ -392,6 +403,10 @@ func (g *Group) Kill() error {
 
 // Remove removes the group, whose processes have ended.
 func (g *Group) Remove() error {
+	for _, fd := range g.join {
+		unix.Close(fd)
+	}
+	g.join = nil
 	for _, fd := range g.dirs() {
 		if err := removeAt(fd, g.name); err != nil {
 			return err
@@ -440,16 +455,20 @@ func (g *Group) Stats() Stats {
 	}
 	s.Memory = g.number("memory", "memory.usage_in_bytes") - g.field("memory", "memory.stat", "total_inactive_file")
 	s.Peak = g.number("memory", "memory.max_usage_in_bytes")
-	s.CPU = time.Duration(g.number("cpuacct", "cpuacct.usage"))
+	s.CPU = g.used()
 	s.Throttled = time.Duration(g.field("cpu", "cpu.stat", "throttled_time"))
 	return s
 }
 
-// Final reads what is wanted of a group at its end.
-func (g *Group) Final() (oomKills, peak int64, cpu time.Duration) {
+// used is the processor time of the group's processes, version 1.
+func (g *Group) used() time.Duration {
+	return time.Duration(g.number("cpuacct", "cpuacct.usage") - g.cpu)
+}
+
+// Final reads what is wanted of a group when its processes have ended.
+func (g *Group) Final() (peak int64, cpu time.Duration) {
 	if g.tree.Version == 2 {
-		s := g.Stats()
-		return s.OOMKills, s.Peak, s.CPU
+		return g.number("memory", "memory.peak"), time.Duration(g.field("freezer", "cpu.stat", "usage_usec")) * time.Microsecond
 	}
-	return g.OOMKills(), g.number("memory", "memory.max_usage_in_bytes"), time.Duration(g.number("cpuacct", "cpuacct.usage"))
+	return g.number("memory", "memory.max_usage_in_bytes"), g.used()
 }

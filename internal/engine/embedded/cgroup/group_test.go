@@ -56,6 +56,9 @@ func child(t testing.TB, g *Group, script string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	for i, fd := range join {
+		if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			t.Fatal(err)
+		}
 		f := os.NewFile(uintptr(fd), "tasks")
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)

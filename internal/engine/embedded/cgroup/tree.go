@@ -71,6 +71,7 @@ type Tree struct {
 	v1          []hierarchy
 	of          map[string]int // controller -> index into v1
 	devices     string         // the folder in the devices controller, v1
+	usual       int            // where those with the usual devices join
 	v2          int            // descriptor of the engine's folder
 	path        string         // of it
 
@@ -248,6 +249,10 @@ func (t *Tree) Close() error {
 func (t *Tree) closeAll() {
 	for _, h := range t.v1 {
 		unix.Close(h.fd)
+	}
+	if t.usual > 0 {
+		unix.Close(t.usual)
+		t.usual = 0
 	}
 	if t.v2 >= 0 {
 		unix.Close(t.v2)

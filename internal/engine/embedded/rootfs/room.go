@@ -28,6 +28,7 @@ type Room struct {
 	fd   int
 	home int // the namespace of the machine's mounts
 	top  int // its root, which is not the namespace's where somebody called chroot
+	proc int // the machine's /proc
 }
 
 // Anchor is the empty folder of a room on which a root can be mounted.
@@ -36,9 +37,12 @@ const Anchor = "/r"
 // NewRoom makes a room; scratch is an empty folder of the machine, used only
 // while the room is made.
 func NewRoom(scratch string) (r *Room, err error) {
-	r = &Room{fd: -1, home: -1, top: -1}
+	r = &Room{fd: -1, home: -1, top: -1, proc: -1}
 	if r.home, err = unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		r.top, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	if err == nil {
+		r.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	}
 	if err == nil {
 		made := make(chan error)
@@ -85,6 +89,23 @@ func (r *Room) enterNew(scratch string) (err error) {
 // Do runs fn in the room.
 func (r *Room) Do(fn func() error) error { return r.visit(r.fd, unix.CLONE_NEWNS, r.home, fn) }
 
+// DoInNew runs fn in a new namespace, a copy of the room, and returns a descriptor
+// of it: it is there until that has been closed, and those that fn has left in it
+// have ended.
+func (r *Room) DoInNew(fn func() error) (mounts int, err error) {
+	mounts = -1
+	err = r.Do(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("rootfs: copy a room: %w", err)
+		}
+		if mounts, err = unix.Openat(r.proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("rootfs: copy a room: %w", err)
+		}
+		return fn()
+	})
+	return mounts, err
+}
+
 // Visit runs fn in other namespaces: of this kind (CLONE_NEWNS, CLONE_NEWPID),
 // as those of the process of the pidfd. home is the descriptor to come back by,
 // for a kind other than CLONE_NEWNS.
@@ -126,7 +147,7 @@ func (r *Room) visit(to, kind, home int, fn func() error) error {
 
 // Close gives the room up. Nobody uses it any more.
 func (r *Room) Close() {
-	for _, fd := range []int{r.fd, r.home, r.top} {
+	for _, fd := range []int{r.fd, r.home, r.top, r.proc} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

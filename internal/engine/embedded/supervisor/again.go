@@ -34,8 +34,8 @@ func (s *supervisor) again(c *container) (undo func(), err error) {
 		c.ready.close()
 		c.ready = nil
 		s.closeStdio(c)
-		if c.group != group {
-			s.releaseGroup(c.group)
+		if unused := c.group; unused != group {
+			s.janitor.Go(func() { s.releaseGroup(unused) })
 		}
 		c.group, c.state, c.exit, c.cursors, c.run = group, engine.Exited, exit, cursors, last
 		if err := s.recordExit(c); err != nil {
@@ -55,7 +55,7 @@ func (s *supervisor) again(c *container) (undo func(), err error) {
 		undo()
 		return nil, fmt.Errorf("engine: start %s again: %w", c.id, err)
 	}
-	c.state, c.exit, c.cursors, c.run = engine.Created, nil, [2]engine.Cursor{}, &run{exited: make(chan struct{})}
+	c.state, c.exit, c.cursors, c.run = engine.Created, nil, [2]engine.Cursor{}, newRun()
 	return undo, nil
 }
 
@@ -80,14 +80,12 @@ func (s *supervisor) closeStdio(c *container) {
 	c.stdio.close()
 }
 
-// releaseGroup gives a control group back, on the side.
+// releaseGroup gives a control group back.
 func (s *supervisor) releaseGroup(g *cgroup.Group) {
 	if g == nil {
 		return
 	}
-	s.janitor.Go(func() {
-		if err := s.tree.Release(g); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	})
+	if err := s.tree.Release(g); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }

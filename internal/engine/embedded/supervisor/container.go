@@ -53,6 +53,7 @@ type container struct {
 	limits  engine.Limits
 	pid     int
 	pidfd   int
+	mounts  int // its namespace of mounts while it runs, see finish; -1
 	started time.Time
 	exit    *engine.Exit
 	cursors [2]engine.Cursor // of the last run's events started and exited
@@ -65,7 +66,10 @@ type container struct {
 type run struct {
 	exited chan struct{} // closed when it has
 	exit   *engine.Exit  // then
+	gone   chan struct{} // closed when its mounts are
 }
+
+func newRun() *run { return &run{exited: make(chan struct{}), gone: make(chan struct{})} }
 
 // prepared is what a start needs, made by create.
 type prepared struct {
@@ -74,7 +78,7 @@ type prepared struct {
 	mounts   []detached
 	dev      int // a /dev of its own; 0: the one that most share
 	groups   []cgroup.View
-	join     []int // cgroup v1
+	join     []int // cgroup v1; the group's
 	folder   int   // cgroup v2
 }
 
@@ -86,7 +90,6 @@ type detached struct {
 
 func (p *prepared) close() {
 	closeMounts(p)
-	closeAll(p.join...)
 	for _, v := range p.groups {
 		unix.Close(v.FD)
 	}
@@ -167,7 +170,7 @@ func (s *supervisor) newContainer(spec *engine.Spec, img image) (c *container, e
 	c = &container{
 		id: spec.ID, account: spec.Account, labels: spec.Labels, created: time.Now(), command: spec.Command,
 		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
-		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, run: &run{exited: make(chan struct{})},
+		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, mounts: -1, run: newRun(),
 		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin, stdio: noStdio,
 		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1, files: spec.LogFiles, size: spec.LogSize},
 	}
@@ -337,6 +340,9 @@ func (s *supervisor) remove(c *container) {
 	c.removed = true // not started again
 	c.mu.Unlock()
 	s.kill(c)
+	if c.spec != nil && len(c.spec.Mounts) > 0 {
+		<-c.run.gone // whose they are may want to do away with them
+	}
 	c.mu.Lock()
 	cursors := append(c.cursors[:], c.past...)
 	box := c.box
@@ -354,15 +360,16 @@ func (s *supervisor) remove(c *container) {
 		s.leave(c.id, box, !c.clean)
 	}
 	s.dropTree(c)
-	for _, dir := range []string{filepath.Join(s.runs(), string(c.id)), c.log.dir} {
-		if err := os.RemoveAll(dir); err != nil {
-			fmt.Fprintln(os.Stderr, "supervisor:", err)
-		}
+	if err := errors.Join(s.removeRun(c.id), os.RemoveAll(c.log.dir)); err != nil {
+		fmt.Fprintln(os.Stderr, "supervisor:", err)
 	}
 }
 
 // finish makes a container exited: its log is whole, then its record is
-// written, then it is told. c.mu is held.
+// written, then it is told. What takes the kernel its time comes afterwards: to
+// take a namespace of mounts down is to wait for a grace period, which the end of
+// the last process would do before anybody heard of it, were it not held here.
+// c.mu is held.
 func (s *supervisor) finish(c *container, exit engine.Exit) {
 	if c.state == engine.Exited {
 		return
@@ -390,10 +397,16 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 	}
 	c.run.exit = c.exit
 	close(c.run.exited)
-	if tree := c.tree; tree != nil {
-		s.janitor.Go(tree.Release)
-	}
-	s.releaseGroup(c.group)
+	tree, group, mounts, run := c.tree, c.group, c.mounts, c.run
+	c.mounts = -1
+	s.janitor.Go(func() {
+		closeAll(mounts)
+		close(run.gone)
+		if tree != nil {
+			tree.Release()
+		}
+		s.releaseGroup(group) // after the mounts, whose memory is charged to it
+	})
 }
 
 // reaped is called when the first process has ended, and with it, by the
@@ -406,10 +419,9 @@ func (s *supervisor) reaped(c *container, e ending) {
 	} else {
 		exit.Code = e.status.ExitStatus()
 	}
-	kills, peak, cpu := c.group.Final()
-	exit.OOM = kills > 0 && exit.Code == 137
-	exit.Memory, exit.CPU = peak, cpu
-	if cpu == 0 {
+	exit.OOM = exit.Code == 137 && c.group.OOMKills() > 0
+	exit.Memory, exit.CPU = c.group.Final()
+	if exit.CPU == 0 {
 		exit.CPU = time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano())
 	}
 	c.mu.Lock()

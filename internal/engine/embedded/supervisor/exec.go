@@ -131,7 +131,6 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 	if err != nil {
 		return -1, err
 	}
-	defer closeAll(join...)
 	folder, err := c.group.Folder()
 	if err != nil {
 		return -1, err

@@ -276,7 +276,7 @@ func (l *log) open() {
 // when one side is away.
 func (l *log) openPipes(dir string, owner int) (ends [2]int, err error) {
 	ends = [2]int{-1, -1}
-	for i, name := range []string{"stdout", "stderr"} {
+	for i, name := range []string{stdoutFile, stderrFile} {
 		path := filepath.Join(dir, name)
 		if err = unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST { // of an earlier run
 			break

@@ -32,7 +32,8 @@ func newReaper() *reaper {
 	return r
 }
 
-// expect has fn called, in a goroutine of its own, when the child has ended.
+// expect has fn called when the child has ended, by the goroutine that has heard
+// of it: another one goes on waiting.
 func (r *reaper) expect(pid int, fn func(ending)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,28 +47,36 @@ func (r *reaper) expect(pid int, fn func(ending)) {
 	r.born.Signal()
 }
 
-// run goes on for ever.
+// run waits until it has heard of a child's end, and goes on in another goroutine.
 func (r *reaper) run() {
 	for {
 		var e ending
 		pid, err := unix.Wait4(-1, &e.status, 0, &e.usage)
 		e.at = time.Now()
-		r.mu.Lock()
-		switch {
-		case err == unix.ECHILD:
-			for r.count == 0 {
-				r.born.Wait()
-			}
-		case err != nil || !e.status.Exited() && !e.status.Signaled():
-		default:
-			if fn, ok := r.wait[pid]; ok {
-				delete(r.wait, pid)
-				r.count--
-				go fn(e)
-			} else {
-				r.early[pid] = e
-			}
+		if fn := r.told(pid, err, e); fn != nil {
+			go r.run()
+			fn(e)
+			return
 		}
-		r.mu.Unlock()
 	}
+}
+
+// told says what to do about what a wait has returned.
+func (r *reaper) told(pid int, err error, e ending) (fn func(ending)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == unix.ECHILD:
+		for r.count == 0 {
+			r.born.Wait()
+		}
+	case err != nil || !e.status.Exited() && !e.status.Signaled():
+	case r.wait[pid] == nil:
+		r.early[pid] = e
+	default:
+		fn = r.wait[pid]
+		delete(r.wait, pid)
+		r.count--
+	}
+	return fn
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/segment"
 )
@@ -26,6 +28,8 @@ type stored struct {
 const (
 	recordFile = "record.json"
 	exitFile   = "exit.json"
+	stdoutFile = "stdout" // pipes
+	stderrFile = "stderr"
 )
 
 // record writes that a container is there, and is to run; c.mu is held.
@@ -45,6 +49,18 @@ func (s *supervisor) recordExit(c *container) error {
 		return fmt.Errorf("supervisor: record of %s: %w", c.id, err)
 	}
 	return nil
+}
+
+// removeRun removes the folder of a container's records and pipes.
+func (s *supervisor) removeRun(id engine.ID) error {
+	dir := filepath.Join(s.runs(), string(id))
+	for _, name := range []string{recordFile, exitFile, stdoutFile, stderrFile} {
+		_ = unix.Unlink(dir + "/" + name) // some are not there
+	}
+	if unix.Rmdir(dir) == nil {
+		return nil
+	}
+	return os.RemoveAll(dir) // there is more in it, as with images
 }
 
 func (s *supervisor) write(c *container, name string, r stored) error {
@@ -141,7 +157,7 @@ func (s *supervisor) newAgain(r stored) *container {
 			return c
 		}
 	}
-	return &container{id: r.Status.ID, image: img, state: engine.Created, pidfd: -1, run: &run{exited: make(chan struct{})}, stdio: noStdio,
+	return &container{id: r.Status.ID, image: img, state: engine.Created, pidfd: -1, mounts: -1, run: newRun(), stdio: noStdio,
 		log: &log{dir: filepath.Join(s.logs(), string(r.Status.ID)), pipes: [2]int{-1, -1}, file: -1}}
 }
 

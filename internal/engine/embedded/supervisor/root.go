@@ -263,13 +263,14 @@ func (s *supervisor) piece(c *container, m engine.Mount) (p rootfs.Piece, err er
 // its files may be many.
 func (s *supervisor) dropTree(c *container) {
 	c.mu.Lock()
-	tree := c.tree
+	tree, run := c.tree, c.run
 	c.tree = nil
 	c.mu.Unlock()
 	if c.image.id == "" {
 		return
 	}
 	s.janitor.Go(func() {
+		<-run.gone
 		if tree != nil {
 			tree.Close()
 		}

@@ -40,7 +40,7 @@ func (s *supervisor) start(c *container) (err error) {
 	case c.state != engine.Created:
 		return fmt.Errorf("engine: start %s, which is %s: %w", c.id, c.state, engine.ErrState)
 	}
-	t := &spawn.Table{}
+	t := spawn.NewTable(128)
 	report, err := newReport(c.spec.Init)
 	if err != nil {
 		return err
@@ -52,11 +52,10 @@ func (s *supervisor) start(c *container) (err error) {
 	if err := s.publish(c); err != nil {
 		return err // it can be tried again
 	}
-	flags := uint64(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	var pid, pidfd int
 	now := time.Now()
-	err = s.spawner.Do(func() (err error) {
-		pid, pidfd, err = t.Run(spawn.Clone{Flags: flags, Cgroup: c.ready.folder})
+	c.mounts, err = s.spawner.DoInNew(func() (err error) {
+		pid, pidfd, err = t.Run(spawn.Clone{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Cgroup: c.ready.folder})
 		return err
 	})
 	if err == nil {

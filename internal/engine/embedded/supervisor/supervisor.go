@@ -21,7 +21,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -95,9 +94,8 @@ type supervisor struct {
 
 func open(cfg protocol.Config) (*supervisor, error) {
 	// one that shares its memory with children in containers must not be
-	// read through them; and its own garbage is small
+	// read through them
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	debug.SetGCPercent(50)
 	unix.Umask(0) // modes are what is asked for; each thread goes on with its own copy
 	raiseFiles()
 	s := &supervisor{cfg: cfg, containers: map[engine.ID]*container{}, stop: make(chan struct{})}
