@@ -1,11 +1,13 @@
 package layers
 
 import (
+	"errors"
 	"go/ast"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,25 +20,28 @@ const (
 )
 
 // root finds the folder of go.mod above the test.
-func root(t *testing.T) string {
-	t.Helper()
+func root() (string, error) {
 	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; ; dir = filepath.Dir(dir) {
+	for ; err == nil && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the test")
+			return dir, nil
 		}
 	}
+	return "", errors.Join(err, errors.New("no go.mod above the test"))
 }
+
+// loaded is what every test looks at, parsed once.
+var loaded = sync.OnceValues(func() ([]source, error) {
+	dir, err := root()
+	if err != nil {
+		return nil, err
+	}
+	return load(dir)
+})
 
 func sources(t *testing.T) []source {
 	t.Helper()
-	s, err := load(root(t))
+	s, err := loaded()
 	if err != nil {
 		t.Fatal(err)
 	}
