@@ -80,8 +80,8 @@ func (s *Service) ListAccountAliases(ctx context.Context, sc auth.Scope, _ *api.
 // "GetAccountSummary".
 func (s *Service) GetAccountSummary(ctx context.Context, sc auth.Scope, _ *api.GetAccountSummaryInput) (*api.GetAccountSummaryOutput, error) {
 	m := map[string]int32{
-		"UsersQuota": 5000, "GroupsQuota": 300, "RolesQuota": 1000, "PoliciesQuota": 1500, "InstanceProfilesQuota": 1000,
-		"ServerCertificatesQuota": maxServerCerts, "UserPolicySizeQuota": int32(userKind.inlineSize),
+		"UsersQuota": int32(userQuota.most), "GroupsQuota": int32(groupQuota.most), "RolesQuota": int32(roleQuota.most),
+		"PoliciesQuota": int32(policyQuota.most), "InstanceProfilesQuota": int32(profileQuota.most), "ServerCertificatesQuota": int32(serverCertQuota.most), "UserPolicySizeQuota": int32(userKind.inlineSize),
 		"GroupPolicySizeQuota": int32(groupKind.inlineSize), "RolePolicySizeQuota": int32(roleKind.inlineSize),
 		"AssumeRolePolicySizeQuota": maxTrust, "PolicySizeQuota": maxManaged, "VersionsPerPolicyQuota": maxVersions,
 		"GroupsPerUserQuota": maxGroups, "SigningCertificatesPerUserQuota": maxSigningCerts, "AccessKeysPerUserQuota": maxKeys,

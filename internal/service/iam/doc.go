@@ -38,8 +38,6 @@
 //   - AWS managed policies have unique ids of Skerry's own, only their newest
 //     version, and its day as the day of their creation.
 //   - Service-linked roles exist for the services whose role's policy is in the file.
-//   - The quotas of users, groups, roles, policies and profiles in an account are told
-//     (GetAccountSummary) and not enforced; those of a single entity are.
 //   - Deleting a service-linked role never finds it in use.
 //   - SSH keys, signing certificates and console passwords are kept and checked as
 //     documented, but no service of Skerry lets anybody in with them.

@@ -314,6 +314,37 @@ func found[R any](r *R, err, missing error) (*R, error) {
 	return r, err
 }
 
+// quota is how many of something an account may have. Page: "IAM and AWS STS
+// quotas", the defaults.
+type quota struct {
+	name string
+	most int
+}
+
+var (
+	userQuota       = quota{"UsersPerAccount", 5000}
+	groupQuota      = quota{"GroupsPerAccount", 300}
+	roleQuota       = quota{"RolesPerAccount", 1000}
+	policyQuota     = quota{"PoliciesPerAccount", 1500}
+	profileQuota    = quota{"InstanceProfilesPerAccount", 1000}
+	serverCertQuota = quota{"ServerCertificatesPerAccount", 20}
+	oidcQuota       = quota{"OpenIdConnectProvidersPerAccount", 100}
+	samlQuota       = quota{"SAMLProvidersPerAccount", 100}
+)
+
+// added stores a new row of an account, unless its name is taken or the account
+// has its quota of them.
+func added[R any](tx *store.Tx, t *store.Table[R], r *R, account string, q quota, exists error) error {
+	if err := inserted(t.Insert(tx, r), exists); err != nil {
+		return err
+	}
+	n, err := count(t.Scan(tx, store.Range{Prefix: store.K(account)}))
+	if err == nil && n > q.most {
+		err = limitExceeded("Cannot exceed quota for %s: %d", q.name, q.most)
+	}
+	return err
+}
+
 // inserted turns the store's ErrExists into the customer's error.
 func inserted(err, exists error) error {
 	if errors.Is(err, store.ErrExists) {

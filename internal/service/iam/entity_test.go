@@ -69,6 +69,30 @@ func TestQuotas(t *testing.T) {
 	must(b.CreatePolicy(b.ctx, b.root, &api.CreatePolicyInput{PolicyName: ptr("big"), PolicyDocument: filler(6144)}))(t)
 }
 
+// An account's quotas hold; a name that is taken is told as that.
+func TestAccountQuotas(t *testing.T) {
+	b := newBench(t)
+	err := b.update(b.ctx, func(tx *store.Tx) error {
+		for i := range groupQuota.most {
+			name := fmt.Sprint("g", i)
+			if err := groups.Insert(tx, &groupRow{entity{Account: testAccount, Name: name, Path: "/", ID: name}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(name string) error {
+		return second(b.CreateGroup(b.ctx, b.root, &api.CreateGroupInput{GroupName: &name}))
+	}
+	wantText(t, create("more"), "LimitExceeded: Cannot exceed quota for GroupsPerAccount: 300")
+	wantCode(t, create("G7"), "EntityAlreadyExists")
+	must(b.DeleteGroup(b.ctx, b.root, &api.DeleteGroupInput{GroupName: ptr("g7")}))(t)
+	wantCode(t, create("more"), "")
+}
+
 func second[O any](_ *O, err error) error { return err }
 
 func TestTags(t *testing.T) {

@@ -26,7 +26,7 @@ func (s *Service) CreateGroup(ctx context.Context, sc auth.Scope, in *api.Create
 	r := &groupRow{entity{
 		Account: sc.Account, Name: wire.Value(in.GroupName), Path: pathOr(in.Path), ID: ids.Unique("AGPA", 21), Created: s.now(),
 	}}
-	err := s.update(ctx, func(tx *store.Tx) error { return inserted(groups.Insert(tx, r), groupExists(r.Name)) })
+	err := s.update(ctx, func(tx *store.Tx) error { return added(tx, groups, r, sc.Account, groupQuota, groupExists(r.Name)) })
 	return &api.CreateGroupOutput{Group: new(r.answer())}, err
 }
 

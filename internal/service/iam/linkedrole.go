@@ -56,7 +56,7 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, sc auth.Scope, in
 		r.Description = *in.Description
 	}
 	err := s.update(ctx, func(tx *store.Tx) error {
-		return inserted(roles.Insert(tx, r),
+		return added(tx, roles, r, sc.Account, roleQuota,
 			invalidInput("Service role name %s has been taken in this account, please try a different suffix.", l.role))
 	})
 	return &api.CreateServiceLinkedRoleOutput{Role: new(r.answer())}, err

@@ -79,7 +79,7 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, sc auth.Scope
 		Account: sc.Account, URL: address, HTTP: plain, Clients: in.ClientIDList, Thumbprints: in.ThumbprintList, Created: s.now(), Tags: tags,
 	}
 	err = s.update(ctx, func(tx *store.Tx) error {
-		return inserted(oidcs.Insert(tx, r), alreadyExists("Provider with url %s already exists.", wire.Value(in.Url)))
+		return added(tx, oidcs, r, sc.Account, oidcQuota, alreadyExists("Provider with url %s already exists.", wire.Value(in.Url)))
 	})
 	return &api.CreateOpenIDConnectProviderOutput{OpenIDConnectProviderArn: wire.Ptr(r.arn()), Tags: tagList(r.Tags)}, err
 }

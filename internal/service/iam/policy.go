@@ -89,7 +89,7 @@ func (s *Service) CreatePolicy(ctx context.Context, sc auth.Scope, in *api.Creat
 		Versions: []policyVersion{{1, document, now}}, Default: 1, Last: 1,
 	}
 	err = s.update(ctx, func(tx *store.Tx) error {
-		return inserted(policies.Insert(tx, r),
+		return added(tx, policies, r, sc.Account, policyQuota,
 			alreadyExists("A policy called %s already exists. Duplicate names are not allowed.", r.Name))
 	})
 	return &api.CreatePolicyOutput{Policy: new(r.answer(usage{}))}, err

@@ -27,7 +27,7 @@ func (s *Service) CreateInstanceProfile(ctx context.Context, sc auth.Scope, in *
 	}
 	out := &api.CreateInstanceProfileOutput{}
 	err = s.update(ctx, func(tx *store.Tx) error {
-		if err := inserted(profiles.Insert(tx, r), alreadyExists("Instance Profile %s already exists.", r.Name)); err != nil {
+		if err := added(tx, profiles, r, sc.Account, profileQuota, alreadyExists("Instance Profile %s already exists.", r.Name)); err != nil {
 			return err
 		}
 		out.InstanceProfile, err = s.profileAnswer(tx, r)

@@ -56,7 +56,7 @@ func (s *Service) CreateRole(ctx context.Context, sc auth.Scope, in *api.CreateR
 			r.MaxSession = *in.MaxSessionDuration
 		}
 		out.Role = new(r.answer())
-		return inserted(roles.Insert(tx, r), alreadyExists("Role with name %s already exists.", r.Name))
+		return added(tx, roles, r, sc.Account, roleQuota, alreadyExists("Role with name %s already exists.", r.Name))
 	})
 	return &out, err
 }

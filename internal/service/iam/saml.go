@@ -70,7 +70,7 @@ func (s *Service) CreateSAMLProvider(ctx context.Context, sc auth.Scope, in *api
 		Created: now, ValidUntil: until, Tags: tags,
 	}
 	err = s.update(ctx, func(tx *store.Tx) error {
-		return inserted(samls.Insert(tx, r), alreadyExists("SAMLProvider with name %s already exists.", r.Name))
+		return added(tx, samls, r, sc.Account, samlQuota, alreadyExists("SAMLProvider with name %s already exists.", r.Name))
 	})
 	return &api.CreateSAMLProviderOutput{SAMLProviderArn: wire.Ptr(r.arn()), Tags: tagList(r.Tags)}, err
 }

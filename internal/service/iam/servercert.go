@@ -16,8 +16,6 @@ import (
 	"skerry/internal/wire"
 )
 
-const maxServerCerts = 20
-
 func (s *Service) serverCert(tx *store.Tx, account, name string) (*serverCertRow, error) {
 	r, err := serverCerts.Get(tx, store.K(account, fold(name)))
 	return found(r, err, noSuchEntity("The Server Certificate with name %s cannot be found.", name))
@@ -73,14 +71,7 @@ func (s *Service) UploadServerCertificate(ctx context.Context, sc auth.Scope, in
 		Body: body, Chain: wire.Value(in.CertificateChain), Key: key, Uploaded: s.now(), Expires: certs[0].NotAfter.UTC(), Tags: tags,
 	}
 	err = s.update(ctx, func(tx *store.Tx) error {
-		n, err := count(serverCerts.Scan(tx, store.Range{Prefix: store.K(sc.Account)}))
-		if err != nil {
-			return err
-		}
-		if n >= maxServerCerts {
-			return limitExceeded("Cannot exceed quota for ServerCertificatesPerAccount: %d", maxServerCerts)
-		}
-		return inserted(serverCerts.Insert(tx, r), serverCertExists(r.Name))
+		return added(tx, serverCerts, r, sc.Account, serverCertQuota, serverCertExists(r.Name))
 	})
 	return &api.UploadServerCertificateOutput{ServerCertificateMetadata: r.metadata(), Tags: tagList(r.Tags)}, err
 }

@@ -72,7 +72,7 @@ func (s *Service) CreateUser(ctx context.Context, sc auth.Scope, in *api.CreateU
 		}
 		r := &userRow{entity: e}
 		out.User = new(r.answer())
-		return inserted(users.Insert(tx, r), alreadyExists("User with name %s already exists.", r.Name))
+		return added(tx, users, r, sc.Account, userQuota, alreadyExists("User with name %s already exists.", r.Name))
 	})
 	return &out, err
 }
