@@ -193,29 +193,28 @@ func (f *Form) checkPolicy(encoded, bucket string, now time.Time) (*sizeReader, 
 	if err != nil {
 		return nil, badPolicy("Invalid Base64 encoding.")
 	}
-	var policy struct {
-		Expiration *string
-		Conditions []json.RawMessage
-	}
-	if json.Unmarshal(text, &policy) != nil {
+	var policy map[string]json.RawMessage // its names have a case, unlike those of a struct's members
+	var expiration *string
+	var conditions []json.RawMessage
+	if json.Unmarshal(text, &policy) != nil || unmarshal(policy["expiration"], &expiration) != nil || unmarshal(policy["conditions"], &conditions) != nil {
 		return nil, badPolicy("Invalid JSON.")
 	}
-	if policy.Expiration == nil {
+	if expiration == nil {
 		return nil, badPolicy("Policy missing expiration.")
 	}
-	end, err := time.Parse(time.RFC3339Nano, *policy.Expiration)
+	end, err := time.Parse(time.RFC3339Nano, *expiration)
 	if err != nil {
-		return nil, badPolicy("Invalid 'expiration' value: '" + *policy.Expiration + "'")
+		return nil, badPolicy("Invalid 'expiration' value: '" + *expiration + "'")
 	}
 	if now.After(end) {
 		return nil, accessDenied("Invalid according to Policy: Policy expired.")
 	}
-	if policy.Conditions == nil || len(policy.Conditions) > maxPostPolicy {
+	if conditions == nil || len(conditions) > maxPostPolicy {
 		return nil, badPolicy("Policy missing conditions.")
 	}
 	covered := map[string]bool{"bucket": true}
 	var limits *sizeReader
-	for _, raw := range policy.Conditions {
+	for _, raw := range conditions {
 		name, l, err := f.checkCondition(raw, bucket)
 		if err != nil {
 			return nil, err
@@ -234,6 +233,14 @@ func (f *Form) checkPolicy(encoded, bucket string, now time.Time) (*sizeReader, 
 		}
 	}
 	return limits, nil
+}
+
+// unmarshal reads a member that may be absent.
+func unmarshal(raw json.RawMessage, into any) error {
+	if raw == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, into)
 }
 
 // checkCondition holds the form against one condition, and returns the name of

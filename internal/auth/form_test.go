@@ -79,6 +79,8 @@ func TestForms(t *testing.T) {
 		{"too small", good, annSecret, []string{"key", "up/x", "acl", "private"}, "a", "EntityTooSmall", true},
 		{"expired", `{"expiration":"2026-08-07T11:00:00Z","conditions":[]}`, annSecret, []string{"key", "x"}, "abc", "AccessDenied", false},
 		{"no JSON", `{`, annSecret, []string{"key", "x"}, "abc", "InvalidPolicyDocument", false},
+		{"names in another case", `{"expiration":"2026-08-07T13:00:00Z","CONDITIONS":[]}`, annSecret, []string{"key", "x"}, "abc", "InvalidPolicyDocument", false},
+		{"no text", `{"expiration":1,"conditions":[]}`, annSecret, []string{"key", "x"}, "abc", "InvalidPolicyDocument", false},
 		{"strange condition", `{"expiration":"2026-08-07T13:00:00Z","conditions":[["like","$key","a"]]}`, annSecret, []string{"key", "x"}, "abc", "InvalidPolicyDocument", false},
 		{"fields too long", good, annSecret, []string{"key", strings.Repeat("x", 30000)}, "abc", "MaxPostPreDataLengthExceeded", false},
 	}
