@@ -56,6 +56,9 @@ type world struct {
 	objects map[string][]byte
 	calls   map[string]int
 	noLogs  bool // the role may not write logs
+
+	// beforeInit, if set, is called as a program starts; not zero is how it exits.
+	beforeInit func() int
 }
 
 // programs are the functions of the fake engine, by the content of a file
@@ -146,6 +149,11 @@ func (w *world) bootstrap(programs map[string]program) enginetest.Program {
 		if string(name) == "never ready" {
 			<-ctx.Done()
 			return 1
+		}
+		if w.beforeInit != nil {
+			if code := w.beforeInit(); code != 0 {
+				return code
+			}
 		}
 		hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return p.Dial(ctx, network, runtimeAPI)

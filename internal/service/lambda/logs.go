@@ -94,12 +94,17 @@ func (r *transcript) line(text string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, logEvent{at, text})
-	if !r.keep {
-		return
+	if r.keep {
+		r.text = keepTail(r.text, text)
 	}
-	if r.text = append(r.text, text...); len(r.text) > 4*tailSize {
-		r.text = append(r.text[:0], r.text[len(r.text)-tailSize:]...)
+}
+
+// keepTail appends to a text of which only the last 4 KB will be of use.
+func keepTail(b []byte, text string) []byte {
+	if b = append(b, text...); len(b) > 4*tailSize {
+		b = append(b[:0], b[len(b)-tailSize:]...)
 	}
+	return b
 }
 
 // flush hands on what there is.
@@ -142,22 +147,24 @@ func (l *logStream) initStart(t *target, at time.Time) {
 		fmt.Sprintf("INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", version, name), l.plain)
 }
 
-func (l *logStream) initReport(_ *target, at time.Time, d time.Duration, status, kind string) {
-	text := fmt.Sprintf("INIT_REPORT Init Duration: %s ms\tPhase: init\tStatus: %s", milliseconds(d), status)
-	if kind != "" && status == "error" {
+// initReport tells of an initialisation that has failed. The second one is a part
+// of the invocation: its phase is "invoke".
+func (l *logStream) initReport(at time.Time, d time.Duration, phase, status, kind string, to func(string, time.Time)) {
+	text := fmt.Sprintf("INIT_REPORT Init Duration: %s ms\tPhase: %s\tStatus: %s", milliseconds(d), phase, status)
+	if kind != "" {
 		text += "\tError Type: " + kind
 	}
-	record := map[string]any{"initializationType": "on-demand", "phase": "init", "status": status,
+	record := map[string]any{"initializationType": "on-demand", "phase": phase, "status": status,
 		"metrics": map[string]any{"durationMs": float(d)}}
 	if kind != "" {
 		record["errorType"] = kind
 	}
-	l.platform(at, "platform.initReport", record, text+"\n", l.plain)
+	l.platform(at, "platform.initReport", record, text+"\n", to)
 }
 
-// begin writes START.
-func (l *logStream) begin(t *target, e *event, at time.Time) *transcript {
-	r := &transcript{stream: l, keep: e.tail}
+// begin writes START. early is what the tail has already.
+func (l *logStream) begin(t *target, e *event, at time.Time, early []byte) *transcript {
+	r := &transcript{stream: l, keep: e.tail, text: early}
 	version := versionName(t.version.Number)
 	l.platform(at, "platform.start", map[string]any{"requestId": e.requestID, "version": version},
 		"START RequestId: "+e.requestID+" Version: "+version+"\n", r.line)
@@ -208,11 +215,7 @@ func milliseconds(d time.Duration) string {
 
 // drain reads what a sandbox has written since the last time, at the end of its
 // initialisation or of an invocation. Everything written before the call is there.
-func (s *Service) drain(ctx context.Context, sb *sandbox, to *transcript) {
-	line := sb.stream.plain
-	if to != nil {
-		line = to.line
-	}
+func (s *Service) drain(ctx context.Context, sb *sandbox, line func(string, time.Time)) {
 	sb.reading.Lock()
 	defer sb.reading.Unlock()
 	sb.record = nil

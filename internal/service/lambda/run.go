@@ -60,10 +60,11 @@ type runOf struct {
 	e      *event
 	sb     *sandbox
 	tail   bool
-	broken bool // the sandbox cannot be used again
-	retry  bool // initialising a second time
+	broken bool   // the sandbox cannot be used again
+	retry  bool   // initialising a second time, as a part of the invocation
+	early  []byte // what the log's tail has of the initialisation
 
-	began, done time.Time
+	began, done time.Time // with a second initialisation, but not with the first
 	record      *transcript
 }
 
@@ -90,27 +91,23 @@ func neverStarted(e *event, err error) *result {
 }
 
 // initialise waits until a new sandbox asks for its first event; it returns a
-// result if that fails. After ten seconds it begins anew, and the time then counts
-// as the function's: "Lambda execution environment lifecycle".
+// result if that fails twice. The second time is a part of the invocation: "Lambda
+// execution environment lifecycle".
 func (r *runOf) initialise(ctx context.Context) *result {
 	s, sb := r.s, r.sb
-	allowed := s.initLimit
+	allowed, phase := s.initLimit, "init"
 	if r.retry {
-		allowed = r.timeout()
+		allowed, phase = r.timeout(), "invoke"
+	} else {
+		sb.stream.initStart(r.t, sb.started)
 	}
-	sb.stream.initStart(r.t, sb.started)
 	var res *result
-	kind := ""
+	kind, status := "", "error"
 	select {
 	case <-sb.api.Ready():
-		sb.initDuration = sb.api.ReadyAt().Sub(sb.started)
-		if err := s.Engine.Update(ctx, sb.id, limits(r.t.version.Config.Memory, false)); err != nil && !isClosed(sb.exited) {
-			s.Log.Warn("the limits of a sandbox cannot be set", "sandbox", sb.id, "err", err)
-		}
-		s.drain(ctx, sb, nil)
+		r.ready(ctx)
 		return nil
 	case o := <-sb.api.InitFailed():
-		kind = o.ErrorType
 		res = &result{payload: o.Payload, failed: true, errorType: o.ErrorType}
 	case <-sb.exited:
 		select {
@@ -119,31 +116,48 @@ func (r *runOf) initialise(ctx context.Context) *result {
 		default:
 			res = exitResult(r.e.requestID, sb.exit)
 		}
-		kind = res.errorType
 	case <-s.Clock.After(allowed):
-		if r.retry {
-			res = r.timedOut()
-			kind = res.errorType
-		}
+		res, status = r.timedOut(), "timeout"
 	}
-	sb.initDuration = s.Clock.Now().Sub(sb.started)
-	s.drain(ctx, sb, nil)
-	status := "error"
-	if res == nil || res.timedOut {
-		status = "timeout"
+	if status == "error" {
+		kind = res.errorType
 	}
-	sb.stream.initReport(r.t, s.Clock.Now(), sb.initDuration, status, kind)
-	if res != nil {
+	now := s.Clock.Now()
+	s.drain(ctx, sb, r.earlyLine)
+	sb.stream.initReport(now, now.Sub(sb.started), phase, status, kind, r.earlyLine)
+	if r.retry {
 		return res
 	}
 	return r.again(ctx)
 }
 
-// again gives a function whose initialisation took too long a second try.
+// ready ends an initialisation that has succeeded.
+func (r *runOf) ready(ctx context.Context) {
+	s, sb := r.s, r.sb
+	if !r.retry {
+		sb.initDuration = sb.api.ReadyAt().Sub(sb.started)
+	}
+	if err := s.Engine.Update(ctx, sb.id, limits(r.t.version.Config.Memory, false)); err != nil && !isClosed(sb.exited) {
+		s.Log.Warn("the limits of a sandbox cannot be set", "sandbox", sb.id, "err", err)
+	}
+	s.drain(ctx, sb, r.earlyLine)
+}
+
+// earlyLine writes what comes before the invocation's START.
+func (r *runOf) earlyLine(text string, at time.Time) {
+	r.sb.stream.plain(text, at)
+	if r.tail {
+		r.early = keepTail(r.early, text)
+	}
+}
+
+// again gives a function whose initialisation has failed its second try. The
+// invocation's time runs from now on.
 func (r *runOf) again(ctx context.Context) *result {
 	s, old := r.s, r.sb
 	s.fleet.drop(old)
 	s.remove(ctx, old)
+	r.retry, r.began = true, s.Clock.Now()
 	i, err := s.interpreter(ctx, r.t.version.Config.Runtime)
 	if err == nil {
 		var k key
@@ -158,7 +172,6 @@ func (r *runOf) again(ctx context.Context) *result {
 		return failure("Sandbox.Failure", fmt.Sprintf("RequestId: %s Error: %v", r.e.requestID, err))
 	}
 	s.fleet.add(r.sb)
-	r.retry = true
 	return r.initialise(ctx)
 }
 
@@ -195,7 +208,7 @@ func (r *runOf) deliver(ctx context.Context) *result {
 			r.done = s.Clock.Now()
 			return exitResult(r.e.requestID, sb.exit)
 		}
-	case <-s.Clock.After(r.timeout()):
+	case <-s.Clock.After(r.began.Add(r.timeout()).Sub(s.Clock.Now())):
 		r.broken = true
 		r.done = s.Clock.Now()
 		return r.timedOut()
@@ -210,10 +223,13 @@ func (r *runOf) deliver(ctx context.Context) *result {
 
 // start begins the invocation's part of the log.
 func (r *runOf) start() {
-	r.began = r.s.Clock.Now()
-	r.record = r.sb.stream.begin(r.t, r.e, r.began)
+	now := r.s.Clock.Now()
+	if !r.retry {
+		r.began = now
+	}
+	r.record = r.sb.stream.begin(r.t, r.e, now, r.early)
 	r.sb.reading.Lock()
-	r.sb.record, r.sb.recorded = r.record, r.began
+	r.sb.record, r.sb.recorded = r.record, now
 	r.sb.reading.Unlock()
 }
 
@@ -245,14 +261,14 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 	s, sb := r.s, r.sb
 	if r.record == nil { // it never got its event
 		r.start()
-		r.done = r.began
+		r.done = s.Clock.Now()
 	}
 	if reuse && !r.tail {
 		sb.settled = make(chan struct{})
 		settled := sb.settled
 		s.fleet.give(sb, r.done)
 		finish := func(ctx context.Context) {
-			s.drain(ctx, sb, r.record)
+			s.drain(ctx, sb, r.record.line)
 			close(settled) // the next invocation need not wait for the rest
 			r.finish(ctx, res)
 			s.wake(loopFleet)
@@ -265,7 +281,7 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 		}
 		return res
 	}
-	s.drain(ctx, sb, r.record)
+	s.drain(ctx, sb, r.record.line)
 	r.finish(ctx, res)
 	if r.tail {
 		res.log = r.record.tail()
@@ -283,21 +299,19 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 // finish writes the end of the record, and the bill.
 func (r *runOf) finish(ctx context.Context, res *result) {
 	s, sb := r.s, r.sb
-	duration := r.done.Sub(r.began)
-	b := bill{Requests: 1, Memory: r.t.version.Config.Memory, Duration: duration, Peak: s.peak(ctx, sb)}
+	b := bill{Requests: 1, Memory: r.t.version.Config.Memory, Duration: r.done.Sub(r.began), Peak: s.peak(ctx, sb)}
 	if !sb.initTold {
 		b.Init = sb.initDuration
 		sb.initTold = true
 	}
-	b.Billed = billed(duration + b.Init)
 	if res.timedOut {
-		duration = r.timeout()
-		b.Duration, b.Billed = duration, billed(duration)
+		b.Duration = r.timeout()
 		r.record.line(fmt.Sprintf("%s %s Task timed out after %.2f seconds\n", r.done.UTC().Format("2006-01-02T15:04:05.000Z"),
 			r.e.requestID, r.timeout().Seconds()), r.done)
 	} else if res.errorType == "Runtime.ExitError" || res.errorType == "Runtime.OutOfMemory" {
 		r.record.line(fmt.Sprintf("RequestId: %s Error: %s\n%s\n", r.e.requestID, describeExit(sb.exit), "Runtime.ExitError"), r.done)
 	}
+	b.Billed = billed(b.Duration + b.Init)
 	r.record.end(r.t, r.e, r.done, b, res)
 	r.record.flush()
 	s.charge(r.t, b)
