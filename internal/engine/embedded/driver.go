@@ -42,6 +42,7 @@ type Driver struct {
 
 	mu         sync.Mutex
 	starting   sync.Mutex // one start of a supervisor at a time
+	launches   sync.WaitGroup
 	formatting sync.Mutex // one disk at a time
 	idle       []*protocol.Conn
 	listeners  map[engine.ID][]io.Closer
@@ -121,7 +122,7 @@ func (d *Driver) dial() (*protocol.Conn, error) {
 }
 
 // launch starts the supervisor as a session of its own and waits until it
-// listens.
+// listens. If ctx ends first, it goes on starting, and Close waits for it.
 func (d *Driver) launch(ctx context.Context) error {
 	if len(os.Args) > 1 && os.Args[1] == protocol.Command {
 		// A program that was started as supervisor and did not call Main would
@@ -144,31 +145,44 @@ func (d *Driver) launch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	defer r.Close()
 	cmd := exec.Command(d.exe, protocol.Command, string(text))
 	cmd.Args[0] = "skerry"
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
+	d.mu.Lock()
+	if d.closed {
+		err = net.ErrClosed
+	} else if err = cmd.Start(); err == nil {
+		d.launches.Add(1)
+	}
+	d.mu.Unlock()
 	_ = w.Close()
 	if err != nil {
+		_ = r.Close()
 		return fmt.Errorf("engine: start the supervisor: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // it outlives this process, or is reaped
-	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	fault, err := io.ReadAll(io.LimitReader(r, 4096))
-	switch {
-	case ctx.Err() != nil:
+	listens := make(chan error, 1)
+	go func() {
+		defer d.launches.Done()
+		defer r.Close()
+		fault, err := io.ReadAll(io.LimitReader(r, 4096))
+		switch {
+		case err != nil:
+			err = fmt.Errorf("engine: start the supervisor: %w", err)
+		case len(fault) > 0:
+			err = fmt.Errorf("engine: the supervisor: %s: %w", fault, engine.ErrUnsupported)
+		}
+		listens <- err
+	}()
+	select {
+	case err := <-listens:
+		return err
+	case <-ctx.Done():
 		return ctx.Err()
-	case err != nil:
-		return fmt.Errorf("engine: start the supervisor: %w", err)
-	case len(fault) > 0:
-		return fmt.Errorf("engine: the supervisor: %s: %w", fault, engine.ErrUnsupported)
 	}
-	return nil
 }
 
 // take gets a connection, an idle one if there is.
@@ -263,7 +277,8 @@ func (d *Driver) dropIdle() {
 	d.idle = nil
 }
 
-// Close lets go of the supervisor, which goes on.
+// Close lets go of the supervisor, which goes on. One that is starting is waited
+// for: whoever removes the data folder next shall not meet it making its folders.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	d.closed = true
@@ -280,12 +295,14 @@ func (d *Driver) Close() error {
 		}
 	}
 	d.dropIdle()
+	d.launches.Wait()
 	return nil
 }
 
 // Shutdown kills and removes all containers, ends the supervisor, and leaves
 // nothing of the engine behind.
 func (d *Driver) Shutdown(ctx context.Context) error {
+	d.launches.Wait()
 	c, err := d.dial()
 	if err != nil {
 		return nil // none runs

@@ -30,6 +30,25 @@ func TestLaunchAbandoned(t *testing.T) {
 	}
 }
 
+// A main that ends while a supervisor starts waits until it is there: it makes no
+// folders behind the back of who removes the data.
+func TestCloseWaitsForLaunch(t *testing.T) {
+	d := open(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := d.List(ctx); err == nil {
+		t.Skip("the supervisor was there within a millisecond")
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.dial()
+	if err != nil {
+		t.Fatalf("it is not there yet: %v", err)
+	}
+	_ = c.Close()
+}
+
 // A socket apart leaves its port to the container's programs, and is reached at
 // its address alone; one that comes later takes its place.
 func TestListenApart(t *testing.T) {
