@@ -97,18 +97,20 @@ func (a asyncTarget) Deliver(ctx context.Context, d events.Delivery) error {
 		return events.Permanent(err)
 	}
 	t, err := s.resolve(ctx, r)
+	switch awserr.Code(err) {
+	case "ResourceNotFoundException":
+		return events.Permanent(err)
+	case "ResourceConflictException": // its version is not active
+		return s.soon(err, d)
+	}
 	if err != nil {
-		if awserr.Code(err) == "ResourceNotFoundException" {
-			return events.Permanent(err)
-		}
 		return err
 	}
 	e := &event{requestID: d.Attributes["request"], payload: d.Payload, trace: d.Attributes["trace"], clientContext: d.Attributes["context"]}
 	res, err := s.run(context.WithoutCancel(ctx), t, e)
 	switch {
 	case err != nil && throttles(err):
-		// Throttling and faults of Lambda's own do not use up the retries.
-		return events.RetryAt(err, s.Clock.Now().Add(min(throttledRetry<<min(d.Attempt-1, 16), throttledMax)))
+		return s.soon(err, d)
 	case err != nil:
 		return err
 	case res.failed:
@@ -117,6 +119,12 @@ func (a asyncTarget) Deliver(ctx context.Context, d events.Delivery) error {
 	return events.Done(func(tx *store.Tx) error {
 		return s.tell(tx, r, d, "Success", res, versionName(t.version.Number))
 	})
+}
+
+// soon has an event tried again without using up its retries: throttling and
+// faults of Lambda's own do not.
+func (s *Service) soon(err error, d events.Delivery) error {
+	return events.RetryAt(err, s.Clock.Now().Add(min(throttledRetry<<min(d.Attempt-1, 16), throttledMax)))
 }
 
 func throttles(err error) bool {

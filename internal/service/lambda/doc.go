@@ -51,9 +51,6 @@
 //
 //   - /tmp is memory, which counts towards the function's, on a machine without
 //     loop devices or mke2fs.
-//   - An initialisation that fails is not tried a second time within the
-//     invocation; one that takes too long is, as on AWS.
-//   - An invocation of a function that is still Pending waits instead of failing.
 //   - The sandboxes of one function share a session of its role.
 //   - MemorySize may be any number of MB up to 10,240; what the machine has not, a
 //     function cannot use.

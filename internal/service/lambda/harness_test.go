@@ -71,6 +71,7 @@ type invocation struct {
 	env    map[string]string
 	out    io.Writer
 	ctx    context.Context
+	dial   func(address string) (net.Conn, error)
 }
 
 type reply struct {
@@ -171,7 +172,8 @@ func (w *world) bootstrap(programs map[string]program) enginetest.Program {
 			}
 			body, _ := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			r := run(invocation{res.Header, string(body), env, p.Stdout, ctx})
+			r := run(invocation{res.Header, string(body), env, p.Stdout, ctx,
+				func(address string) (net.Conn, error) { return p.Dial(ctx, "tcp4", address) }})
 			switch {
 			case r.exit != 0:
 				return r.exit

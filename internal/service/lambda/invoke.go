@@ -64,11 +64,8 @@ func (s *Service) resolve(ctx context.Context, r ref) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch t.version.State {
-	case stateFailed:
-		return nil, conflict("The operation cannot be performed at this time. The function is currently in the following state: Failed")
-	case statePending:
-		// Its code is unpacked by whoever comes first: nothing else is pending here.
+	if state := t.version.State; state == stateFailed || state == statePending {
+		return nil, conflict("The operation cannot be performed at this time. The function is currently in the following state: %s", state)
 	}
 	return t, nil
 }

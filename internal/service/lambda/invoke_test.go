@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"skerry/internal/base/ids"
 	"skerry/internal/engine"
 	"skerry/internal/engine/enginetest"
+	"skerry/internal/store"
 )
 
 func echo(e invocation) reply {
@@ -269,6 +272,82 @@ func TestInitTimeout(t *testing.T) {
 		t.Errorf("%q", log)
 	}
 	w.until("no sandbox is left", func() bool { return w.sandboxes() == 0 })
+}
+
+// A function that is not active yet is not invoked; what was queued for it waits.
+func TestPending(t *testing.T) {
+	w := newWorld(t, map[string]program{"echo": echo})
+	w.create("f", "echo")
+	become := func(state string) {
+		t.Helper()
+		err := w.Store.Update(t.Context(), func(tx *store.Tx) error {
+			v, err := getVersion(tx, ref{Account: account, Region: region, Name: "f"}, 0)
+			if err != nil {
+				return err
+			}
+			v.State = state
+			return versions.Put(tx, v)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	active, err := w.resolve(t.Context(), ref{Account: account, Region: region, Name: "f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	become(statePending)
+	for _, kind := range []string{"RequestResponse", "Event"} {
+		_, err := w.Invoke(t.Context(), w.scope, &api.InvokeInput{FunctionName: new("f"), InvocationType: &kind})
+		if err == nil || err.Error() != "ResourceConflictException: The operation cannot be performed at this time. The function is currently in the following state: Pending" {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if err := w.queue(t.Context(), active, &event{requestID: ids.UUID(), payload: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it was tried", func() bool { return w.outbox.Counts().Failed > 0 })
+	become(stateActive)
+	w.until("the event is handled", func() bool { return len(w.written("/aws/lambda/f")) > 0 })
+}
+
+// A function that opens more connections than it may waits for its own.
+func TestConnectionsAreLimited(t *testing.T) {
+	w := newWorld(t, map[string]program{"greedy": func(e invocation) reply {
+		ask := func(c net.Conn) error {
+			_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // what fails shows in the read
+			_, err := c.Read(make([]byte, 1))
+			return err
+		}
+		var open []net.Conn
+		for len(open) <= maxRuntime {
+			c, err := e.dial(runtimeAPI)
+			if err != nil {
+				return reply{body: fmt.Sprintf("%q", err)}
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				return reply{body: fmt.Sprintf("%q", err)}
+			}
+			open = append(open, c)
+		}
+		if ask(open[maxRuntime]) == nil {
+			return reply{body: `"served beyond the limit"`}
+		}
+		for _, c := range open[:maxRuntime] {
+			_ = c.Close()
+		}
+		for ask(open[maxRuntime]) != nil {
+			if e.ctx.Err() != nil {
+				return reply{body: `"never served"`}
+			}
+		}
+		return reply{body: `"served in turn"`}
+	}})
+	w.create("f", "greedy", func(in *api.CreateFunctionInput) { in.Timeout = new(int32(30)) })
+	if out := w.invoke("f", "1"); string(out.Payload) != `"served in turn"` {
+		t.Errorf("%s", out.Payload)
+	}
 }
 
 // A second initialisation may succeed; the handler has what is left of the time.
