@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"skerry/internal/base/ids"
 	"skerry/internal/blob"
 	"skerry/internal/engine"
@@ -28,6 +30,14 @@ const (
 	resolverAddress = "169.254.169.253" // the resolver, and Skerry as *.amazonaws.com
 	functionUID     = 993               // sbx_user1051, as on AWS
 	functionGID     = 990
+)
+
+// How many connections a sandbox holds at a time, to the Runtime API and to each
+// address of AWS's: each costs this process a descriptor and memory, of which a
+// function could otherwise take all there are. More of them wait.
+const (
+	maxRuntime = 32
+	maxCalls   = 256
 )
 
 // fleetKey is what sandboxes have in common that can stand in for each other: a
@@ -239,7 +249,7 @@ func (s *Service) surround(ctx context.Context, sb *sandbox) error {
 	}
 	s.children.Start("api/"+string(sb.id), func(ctx context.Context) error {
 		defer context.AfterFunc(ctx, func() { _ = opened[0].Close() })()
-		s.api.Serve(opened[0].Listener, sb.api)
+		s.api.Serve(netutil.LimitListener(opened[0].Listener, maxRuntime), sb.api)
 		return nil
 	})
 	s.children.Start("dns/"+string(sb.id), func(ctx context.Context) error {
@@ -248,7 +258,7 @@ func (s *Service) surround(ctx context.Context, sb *sandbox) error {
 	for i, l := range opened[2:] {
 		s.children.Start("aws/"+string(sb.id)+"/"+places[2+i].Address, func(ctx context.Context) error {
 			defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-			_ = s.Serve(engine.Walled(ctx, s.Engine, sb.id, l.Listener)) // it says that the listener is closed
+			_ = s.Serve(engine.Walled(ctx, s.Engine, sb.id, netutil.LimitListener(l.Listener, maxCalls))) // it says that the listener is closed
 			return nil
 		})
 	}

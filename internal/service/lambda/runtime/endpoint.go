@@ -75,6 +75,7 @@ type Endpoint struct {
 	initError  chan Outcome // of POST /init/error; holds one
 	next       chan *call   // to the program that waits
 	current    *call        // delivered and not answered
+	bodies     sync.Mutex   // one is read at a time: a program sends no two, unless to fill our memory
 	now        func() time.Time
 }
 

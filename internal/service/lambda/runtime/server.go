@@ -41,7 +41,7 @@ func NewServer() *Server {
 	s := &Server{}
 	s.http = http.Server{
 		Handler:                      http.HandlerFunc(s.serve),
-		MaxHeaderBytes:               1 << 20,
+		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if own, ok := c.(conn); ok {
@@ -61,6 +61,8 @@ func (s *Server) Serve(l net.Listener, e *Endpoint) {
 
 // Close ends all connections.
 func (s *Server) Close() error { return s.http.Close() }
+
+const maxHeader = 256 << 10
 
 const base = "/2018-06-01/runtime/"
 
@@ -122,6 +124,8 @@ func (e *Endpoint) serveNext(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Endpoint) serveInitError(w http.ResponseWriter, r *http.Request) {
+	e.bodies.Lock()
+	defer e.bodies.Unlock()
 	o, err := readOutcome(r, maxError)
 	if err != nil {
 		fail(w, http.StatusBadRequest, "InvalidRequest", err.Error())
@@ -146,6 +150,8 @@ func (e *Endpoint) serveAnswer(w http.ResponseWriter, r *http.Request, id, what 
 		fail(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
 		return
 	}
+	e.bodies.Lock()
+	defer e.bodies.Unlock()
 	var o Outcome
 	var err error
 	if sink := c.invocation.Sink; sink != nil && what == "response" {
