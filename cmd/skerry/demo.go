@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -59,12 +61,36 @@ func demo(ctx context.Context, args []string, out io.Writer) error {
 	}
 	sh := &show{client: &client{s.Endpoint, s.Region, key}, server: s, out: out}
 	fmt.Fprintf(out, "on %s\n", s.Endpoint)
+	if err := canRun(ctx, s); err != nil {
+		return err
+	}
 	kept, err := demos[i].run(ctx, sh)
 	if *keep {
 		fmt.Fprintf(out, "\nkept: %s\n", kept)
 		return err
 	}
 	return errors.Join(err, sh.clean(context.WithoutCancel(ctx)))
+}
+
+// canRun sees that the cloud can run functions and containers on its machine,
+// rather than have the demo wait for one in vain.
+func canRun(ctx context.Context, s cloud.Server) error {
+	b, err := ask(ctx, http.MethodGet, s.Endpoint+"/_skerry/status")
+	if err != nil {
+		return err
+	}
+	var st cloud.Status
+	if err := json.Unmarshal(b, &st); err != nil {
+		return fmt.Errorf("%s is no Skerry: %w", s.Endpoint, err)
+	}
+	if st.Engine.Runs {
+		return nil
+	}
+	text := "no function and no container can run there"
+	for _, c := range st.Off {
+		text += fmt.Sprintf("\n%s: %s\n  %s", c.What, c.Why, c.Mend)
+	}
+	return errors.New(text)
 }
 
 // show is one run of a demo.
