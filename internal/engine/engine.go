@@ -161,6 +161,8 @@ type Capabilities struct {
 	NamedNetworks, Ports, Firewall bool
 	// Images: containers can be made of images.
 	Images bool
+	// Groups: Spec.Group. Populate: Mount.Populate.
+	Groups, Populate bool
 	// Disks: MountDisk, and Root.Size.
 	Disks bool
 	// Missing lists what is off, why, and the command that mends it.

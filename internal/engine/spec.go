@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -28,6 +29,7 @@ type Spec struct {
 	ShmSize int64 // of /dev/shm in bytes; zero is 64 MiB
 	Network Network
 	Limits  Limits
+	Group   Group
 	Rlimits []Rlimit // clamped to what the engine itself may have
 	// Sysctls of the container's own namespaces: net.*, kernel.shm*, kernel.msg*,
 	// kernel.sem, kernel.domainname, fs.mqueue.*. Others are ErrInvalid.
@@ -104,7 +106,8 @@ const (
 	MountBind  MountKind = "bind"  // a folder or file of the machine
 	MountTmpfs MountKind = "tmpfs" // empty, in memory, charged to the container
 	// MountDisk is a file system of Size bytes on the machine's disk, empty at
-	// each start as a MountTmpfs is, and not charged to the container's memory.
+	// each start as a MountTmpfs is, and not charged to the container's memory. One
+	// with a Source lasts as long as the Group, whose containers share it.
 	MountDisk MountKind = "disk"
 )
 
@@ -113,7 +116,7 @@ const (
 // made where it is missing.
 type Mount struct {
 	Kind     MountKind
-	Source   string // bind: an absolute path on the machine
+	Source   string // bind: an absolute path on the machine; disk: its name in the Group
 	Target   string // an absolute path in the container
 	ReadOnly bool
 	NoExec   bool
@@ -123,7 +126,7 @@ type Mount struct {
 	// read, never writable unless all may write. Bind only.
 	Owned bool
 	// Populate fills an empty Source with what the image has at the target, as
-	// Docker does for a new volume. Bind and Owned only.
+	// Docker does for a new volume. A bind that is Owned, or a Group's disk.
 	Populate bool
 	Size     int64       // tmpfs, disk: bytes, then ENOSPC; zero is half the memory limit (tmpfs only)
 	Mode     fs.FileMode // tmpfs, disk: of its top folder; zero is 01777
@@ -139,13 +142,25 @@ type Device struct {
 
 // Limits end what a container may use. Zero is no limit, but see Pids.
 type Limits struct {
-	Memory int64 // bytes, swap included; beyond it a process is killed
+	Memory int64 // bytes; beyond it a process is killed
+	Swap   int64 // bytes of swap beside Memory; zero is none, negative is no limit
 	// MemoryReserve is the soft limit in bytes, under which the machine
 	// presses the container when memory is short.
 	MemoryReserve int64
 	CPU           float64 // processors, 0.5 is half of one; a hard quota
 	CPUShares     int64   // weight against others when the machine is busy; 1024 is usual
 	Pids          int64   // processes and threads; zero is 1024, negative is no limit
+}
+
+// Group bounds what containers use together, such as those of a task.
+type Group struct {
+	// Name is what they have in common: 1 to 64 of the characters of an ID; empty
+	// is no group. The first container with the name makes it; the later ones are of
+	// the same account and repeat its limits (ErrInvalid); it is gone with the last.
+	Name string
+	// Limits bound the sum; zero is no limit, for Pids too. Who is killed for memory is
+	// one container, whose exit says so.
+	Limits Limits
 }
 
 // DefaultPids is Limits.Pids when nothing is said.
@@ -204,10 +219,15 @@ func (s *Spec) Validate() error {
 		return bad("working directory %q is not absolute", s.Dir)
 	case s.User.UID > maxID || s.User.GID > maxID:
 		return bad("user %d:%d is over %d", s.User.UID, s.User.GID, maxID)
-	case s.Limits.Memory < 0 || s.Limits.CPU < 0 || s.Limits.CPUShares < 0 || s.Limits.MemoryReserve < 0:
+	case s.Group.Limits.Pids < 0:
 		return bad("negative limit")
+	case s.Group.Name != "" && !ID(s.Group.Name).Valid() || s.Group.Name == "" && s.Group.Limits != Limits{}:
+		return bad("group %q", s.Group.Name)
 	case len(s.Hostname) > 64 || strings.ContainsRune(s.Hostname, 0):
 		return bad("host name %q", s.Hostname)
+	}
+	if err := errors.Join(s.Limits.Validate(), s.Group.Limits.Validate()); err != nil {
+		return err
 	}
 	if err := s.Network.Validate(); err != nil {
 		return err
@@ -224,11 +244,31 @@ func (s *Spec) Validate() error {
 		if err := m.Validate(); err != nil {
 			return err
 		}
+		if m.Kind == MountDisk && m.Source != "" && s.Group.Name == "" {
+			return bad("the disk %s of no group", m.Source)
+		}
 	}
 	return nil
 }
 
 const maxID = 65534
+
+// maxCPU is more processors than any machine has, and less than what kernels take.
+const maxCPU = 1 << 20
+
+// Validate checks limits for faults that no driver accepts. Its errors are
+// ErrInvalid.
+func (l *Limits) Validate() error {
+	switch {
+	case l.Memory < 0 || l.CPU < 0 || l.CPUShares < 0 || l.MemoryReserve < 0:
+		return fmt.Errorf("engine: %w: negative limit", ErrInvalid)
+	case !(l.CPU <= maxCPU): // nor NaN
+		return fmt.Errorf("engine: %w: a limit of %g processors", ErrInvalid, l.CPU)
+	case l.Swap != 0 && l.Memory == 0:
+		return fmt.Errorf("engine: %w: a limit of swap without one of memory", ErrInvalid)
+	}
+	return nil
+}
 
 // Validate checks a mount; its errors are ErrInvalid.
 func (m *Mount) Validate() error {
@@ -237,6 +277,8 @@ func (m *Mount) Validate() error {
 		return fmt.Errorf("engine: %w: mount target %q", ErrInvalid, m.Target)
 	case m.Kind == MountBind && (!path.IsAbs(m.Source) || strings.ContainsRune(m.Source, 0)):
 		return fmt.Errorf("engine: %w: mount source %q", ErrInvalid, m.Source)
+	case m.Kind == MountDisk && m.Source != "" && !ID(m.Source).Valid():
+		return fmt.Errorf("engine: %w: disk %q", ErrInvalid, m.Source)
 	case m.Kind != MountBind && m.Kind != MountTmpfs && m.Kind != MountDisk:
 		return fmt.Errorf("engine: %w: mount kind %q", ErrInvalid, m.Kind)
 	case m.Size < 0 || m.Kind == MountDisk && m.Size == 0:

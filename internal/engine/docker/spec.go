@@ -97,8 +97,11 @@ func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error
 
 // limitsOf are a container's limits as Docker has them.
 func limitsOf(l engine.Limits) limits {
-	out := limits{Memory: l.Memory, MemorySwap: l.Memory, MemoryReservation: l.MemoryReserve, NanoCPUs: int64(l.CPU * 1e9),
+	out := limits{Memory: l.Memory, MemorySwap: l.Memory + l.Swap, MemoryReservation: l.MemoryReserve, NanoCPUs: int64(l.CPU * 1e9),
 		CPUShares: l.CPUShares, PidsLimit: l.Pids}
+	if l.Swap < 0 {
+		out.MemorySwap = -1
+	}
 	switch {
 	case l.Pids == 0:
 		out.PidsLimit = engine.DefaultPids
@@ -111,6 +114,9 @@ func limitsOf(l engine.Limits) limits {
 // translate makes Docker's specification of the engine's, but for the image of a
 // prepared root.
 func translate(s *engine.Spec) (*createBody, error) {
+	if s.Group.Name != "" {
+		return nil, unsupported("limits of several containers together")
+	}
 	b := &createBody{
 		Image: s.Root.Image, Entrypoint: s.Command[:1], Cmd: s.Command[1:], Env: s.Env, WorkingDir: s.Dir, Hostname: s.Hostname,
 		Tty: s.TTY, OpenStdin: s.Stdin || s.TTY, StdinOnce: s.Stdin && !s.TTY, AttachStdout: true, AttachStderr: true,

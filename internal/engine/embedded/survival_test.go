@@ -386,6 +386,10 @@ func TestNothingLeft(t *testing.T) {
 						}
 						spec.TTY, spec.Stdin, spec.Init = i%3 == 0, i%3 == 1, i%4 > 1
 						spec.Security.Privileged = worker == 0 && i == 4
+						if worker > 2 {
+							spec.Group = engine.Group{Name: fmt.Sprint("group", worker), Limits: engine.Limits{Memory: 256 << 20}}
+							spec.Mounts = append(spec.Mounts, engine.Mount{Kind: engine.MountDisk, Source: "shared", Target: "/mnt", Size: 8 << 20})
+						}
 						if worker == 1 {
 							spec.Devices = []engine.Device{{Source: "/dev/null", Target: "/dev/mine"}}
 						}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
 		{"Stop", (*suite).stop}, {"Init", (*suite).init},
-		{"Networks", (*suite).networks}, {"Ports", (*suite).ports}, {"Firewall", (*suite).firewall},
+		{"Groups", (*suite).groups}, {"Networks", (*suite).networks}, {"Ports", (*suite).ports}, {"Firewall", (*suite).firewall},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
@@ -249,6 +250,13 @@ func (s *suite) invalid() {
 		"user":       func(p *engine.Spec) { p.User.UID = 1 << 20 },
 		"zero byte":  func(p *engine.Spec) { p.Env = []string{"A=\x00"} },
 		"network":    func(p *engine.Spec) { p.Network.Mode = "all" },
+		"memory":     func(p *engine.Spec) { p.Limits.Memory = -1 },
+		"processors": func(p *engine.Spec) { p.Limits.CPU = 1e300 },
+		"no number":  func(p *engine.Spec) { p.Limits.CPU = math.NaN() },
+		"swap alone": func(p *engine.Spec) { p.Limits.Swap = 1 << 20 },
+		"group name": func(p *engine.Spec) { p.Group.Name = "../x" },
+		"no group":   func(p *engine.Spec) { p.Group.Limits.CPU = 1 },
+		"group":      func(p *engine.Spec) { p.Group = engine.Group{Name: "x", Limits: engine.Limits{Memory: -1}} },
 	} {
 		spec := Spec(scriptTrue)
 		change(&spec)

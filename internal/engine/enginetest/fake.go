@@ -137,7 +137,7 @@ func (f *Fake) until(ctx context.Context, ok func() bool) error {
 // Info says that everything but terminals works, and images if there are some.
 func (f *Fake) Info(context.Context) (engine.Capabilities, error) {
 	return engine.Capabilities{Driver: "fake", Runs: true, Freeze: true, Exec: true, Attach: true, Listen: true, Outside: true, Images: f.Pullable != nil,
-		MemoryLimit: true, CPULimit: true, PidsLimit: true}, nil
+		MemoryLimit: true, CPULimit: true, PidsLimit: true, Groups: true, Populate: true}, nil
 }
 
 // Create keeps the specification.
@@ -156,6 +156,11 @@ func (f *Fake) Create(_ context.Context, spec engine.Spec) (engine.ID, error) {
 	defer f.mu.Unlock()
 	if f.containers[spec.ID] != nil {
 		return "", fmt.Errorf("engine: %s: %w", spec.ID, engine.ErrExists)
+	}
+	for _, c := range f.containers {
+		if g := c.spec.Group; g.Name != "" && g.Name == spec.Group.Name && (g != spec.Group || c.spec.Account != spec.Account) {
+			return "", fmt.Errorf("engine: %w: the group %s is another", engine.ErrInvalid, g.Name)
+		}
 	}
 	address, ports, err := f.connect(&spec)
 	if err != nil {

@@ -16,6 +16,9 @@ import (
 // Update keeps the limits; LimitsOf tells them.
 func (f *Fake) Update(_ context.Context, id engine.ID, limits engine.Limits) error {
 	c, err := f.get(id)
+	if err == nil {
+		err = limits.Validate()
+	}
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,10 @@
 // Texts and codes are those of the ECS agent, or Fargate's where a task has them
 // before it has containers. Differences:
 //
-//   - Task.CPU and Task.Memory bound each container, not the sum of them: the
-//     engine has no group of containers with a limit. For a task of one container
-//     that is the same.
+//   - A container without a limit of its own sees its task's as its own, so that
+//     programs size themselves by it. Where a driver has no groups (engine/docker),
+//     Task.CPU and Task.Memory bound each container and not the sum of them.
+//   - A container has no swap unless it asks for some; swappiness is the machine's.
 //   - All images are fetched before anything is started, as on Fargate.
 //   - A dependency HEALTHY on a container that has ended unhealthy fails at once,
 //     without waiting for the start timeout.
@@ -69,9 +70,8 @@
 //   - Host mode has neither metadata nor credentials inside: the machine's network
 //     is not the runner's to listen on.
 //   - Non-blocking logs drop the oldest output, not the newest.
-//   - A volume is empty where nobody has written to it: what the image has at its
-//     place is not copied into it.
-//   - Scratch volumes that more than one container mounts cannot be given a size.
+//   - What the image has at the place of a volume is copied into one that is empty,
+//     whether the image declares it a VOLUME or not; not into a folder of the machine.
 //   - Container.NoNewPrivileges has to be asked for, as with Docker: the user
 //     namespace is the wall.
 //

@@ -153,8 +153,10 @@ func TestRealEnds(t *testing.T) {
 	missing.Command = []string{"/no/such"}
 	hungry := sh("hungry", "tail -c 200m /dev/zero | wc -c; sleep 1; exit 0")
 	hungry.Command, hungry.Memory = []string{"dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"}, 32<<20
+	main := sh("main", "exit 5")
+	main.DependsOn = []Dependency{{"side", OnStart}} // else it may have ended by then
 	tasks := map[string]*Task{
-		"exit": w.beginReal(sh("main", "exit 5"), side), "again": w.beginReal(again), "missing": w.beginReal(missing), "hungry": w.beginReal(hungry),
+		"exit": w.beginReal(main, side), "again": w.beginReal(again), "missing": w.beginReal(missing), "hungry": w.beginReal(hungry),
 	}
 	s := w.reaches(tasks["exit"], Stopped)
 	if s.StoppedReason != essentialReason || code(s.of("main")) != 5 || code(s.of("side")) != 137 {
@@ -269,16 +271,98 @@ func TestRealKills(t *testing.T) {
 	w.empty()
 }
 
-// TestRealSize: a volume with a size ends there.
+// TestRealSize: a volume with a size ends there, for all who mount it, and a
+// container that is started again finds in it what it wrote.
 func TestRealSize(t *testing.T) {
 	w := realWorld(t)
-	c := sh("main", "dd if=/dev/zero of=/small/file bs=1M count=64 2>/dev/null && exit 9; test $(stat -c %s /small/file) -lt 33554432")
-	c.Mounts = []MountPoint{{Volume: "small", Path: "/small"}}
-	one := task(c)
-	one.Pull, one.Volumes = PullOnce, []Volume{{Name: "small", Size: 16 << 20}}
-	if s := w.reaches(w.begin(one), Stopped); code(s.of("main")) != 0 {
+	if can, err := w.Engine.Info(t.Context()); err != nil || !can.Disks {
+		t.Skipf("no disks: %v", err)
+	}
+	mounts := []MountPoint{{Volume: "small", Path: "/small"}}
+	first := sh("first", "dd if=/dev/zero of=/small/first bs=1M count=10 2>/dev/null || exit 8; test -e /small/again && exit 0; touch /small/again; sleep 0.1; exit 1")
+	first.Essential, first.Mounts, first.Restart = false, mounts, &RestartPolicy{Period: 50 * time.Millisecond, Ignored: []int{0}}
+	main := sh("main", "dd if=/dev/zero of=/small/file bs=1M count=64 2>/dev/null && exit 9; s=$(stat -c %s /small/file); test $s -gt 4000000 -a $s -lt 8388608 -a -e /small/first || exit 7")
+	main.Mounts, main.DependsOn = mounts, []Dependency{{"first", OnSuccess}}
+	one := task(main, first)
+	one.Pull, one.Volumes, one.Network.Mode = PullOnce, []Volume{{Name: "small", Size: 16 << 20}}, Bridge
+	if s := w.reaches(w.begin(one), Stopped); code(s.of("main")) != 0 || s.of("first").Restarts != 1 {
 		t.Errorf("%+v %q", s.Status, w.stream(one, "main"))
 	}
+	w.empty()
+}
+
+// TestRealTogether: a task's memory and processors bound its containers together,
+// and the one that is killed for memory says so.
+func TestRealTogether(t *testing.T) {
+	w := realWorld(t)
+	can, err := w.Engine.Info(t.Context())
+	if err != nil || !can.MemoryLimit || !can.OOMDetection || !can.CPULimit {
+		t.Skipf("no limits: %v, %v", can.Missing, err)
+	}
+	holds := func(name, then string) Container { // in memory, which /dev/shm is
+		c := sh(name, "dd if=/dev/zero of=/dev/shm/f bs=1M count=40 2>/dev/null; echo held; "+then)
+		c.ShmSize, c.StopTimeout = 64<<20, 50*time.Millisecond
+		return c
+	}
+	first := holds("first", "sleep 1000")
+	hungry := sh("hungry", "exec dd if=/dev/zero of=/dev/null bs=50M count=1")
+	hungry.Essential, hungry.DependsOn = false, []Dependency{{"first", OnHealthy}}
+	first.Health = &HealthCheck{Command: []string{"CMD-SHELL", "test $(stat -c %s /dev/shm/f) = 41943040"}, Interval: 50 * time.Millisecond, Retries: 100}
+	one := task(first, hungry)
+	one.Pull, one.Memory, one.CPU = PullOnce, 80<<20, 0.5
+	w.begin(one)
+	s := w.until(one, 0, "the end of one", func(s *Status) bool { return s.of("hungry").State == ContainerStopped })
+	if c := s.of("hungry"); code(c) != 137 || !c.OOM || c.Reason != "OutOfMemoryError: Container killed due to memory usage" || s.of("first").State != ContainerRunning {
+		t.Errorf("50 MiB beside 40 of 80: %+v", s.Status)
+	}
+	w.halt(one, "")
+	w.reaches(one, Stopped)
+	w.empty()
+}
+
+// TestRealVolumeOfImage: an empty volume gets what the image has at its place, also
+// where it is mounted read-only; a folder of the machine does not.
+func TestRealVolumeOfImage(t *testing.T) {
+	w := realWorld(t)
+	if can, err := w.Engine.Info(t.Context()); err != nil || !can.Disks {
+		t.Skipf("no disks: %v", err)
+	}
+	one := task()
+	reads := func(v Volume, change func(*Container)) {
+		c := sh("at-"+v.Name, "grep -c root /etc/passwd; stat -c %u /etc")
+		c.Mounts = []MountPoint{{Volume: v.Name, Path: "/etc"}}
+		if change != nil {
+			change(&c)
+		}
+		one.Volumes, one.Containers = append(one.Volumes, v), append(one.Containers, c)
+	}
+	reads(Volume{Name: "scratch"}, nil)
+	reads(Volume{Name: "closed"}, func(c *Container) { c.Mounts[0].ReadOnly = true })
+	reads(Volume{Name: "privileged"}, func(c *Container) { c.Privileged = true })
+	reads(Volume{Name: "shared", Docker: &DockerVolume{Shared: true, Create: true}}, nil)
+	reads(Volume{Name: "sized", Size: 16 << 20}, func(c *Container) { c.Mounts[0].ReadOnly = true })
+	reads(Volume{Name: "machine", Host: t.TempDir()}, nil)
+	for i := range one.Containers {
+		c := &one.Containers[i]
+		c.Image, c.Essential = "app", i == len(one.Containers)-1
+		if c.Essential {
+			for _, other := range one.Containers[:i] {
+				c.DependsOn = append(c.DependsOn, Dependency{other.Name, OnComplete})
+			}
+		}
+	}
+	one.Pull = PullOnce
+	s := w.reaches(w.begin(one), Stopped)
+	for _, c := range s.Status {
+		want := []string{"1", "0"}
+		if c.Name == "at-machine" {
+			want[0] = ""
+		}
+		if got := w.stream(one, c.Name); want[0] != "" && !slices.Equal(got, want) || want[0] == "" && slices.Contains(got, "1") {
+			t.Errorf("%s: %q, %+v", c.Name, got, c)
+		}
+	}
+	w.empty()
 }
 
 // BenchmarkTask is a trivial task with its log, from Run to STOPPED, 16 at a time.

@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -399,11 +400,9 @@ func TestValidate(t *testing.T) {
 		"host name":        func(t *Task) { t.Containers[0].Hostname = "h" },
 		"links":            func(t *Task) { t.Containers[0].Links = []string{"side"} },
 		"memory":           func(t *Task) { t.Memory, t.Containers[0].Memory = 1, 2 },
-		"shared size": func(t *Task) {
-			t.Volumes = []Volume{{Name: "v", Size: 1}}
-			t.Containers[0].Mounts, t.Containers[1].Mounts = []MountPoint{{Volume: "v", Path: "/v"}}, []MountPoint{{Volume: "v", Path: "/v"}}
-		},
-		"volume name": func(t *Task) { t.Volumes = []Volume{{Name: "../x"}} },
+		"swap":             func(t *Task) { t.Containers[0].Swap = 1 },
+		"processors":       func(t *Task) { t.CPU = math.Inf(1) },
+		"volume name":      func(t *Task) { t.Volumes = []Volume{{Name: "../x"}} },
 	} {
 		one := task(Container{Name: "main", Essential: true}, Container{Name: "side", DependsOn: []Dependency{{"main", OnStart}}})
 		if err := one.Validate(); err != nil {

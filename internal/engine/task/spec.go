@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"skerry/internal/engine"
@@ -41,7 +42,7 @@ func (r *Runner) spec(ctx context.Context, v *view, c *Container, row *container
 		Env:     r.environ(v, c, &image.Config, read),
 		Dir:     first(c.Dir, image.Config.Dir), User: engine.User{Name: first(c.User, image.Config.User)},
 		Hostname: c.Hostname, TTY: c.TTY, Stdin: c.Interactive, Init: c.Init,
-		Mounts: mounts, Devices: c.Devices, ShmSize: c.ShmSize, Network: network, Limits: limits(t, c),
+		Mounts: mounts, Devices: c.Devices, ShmSize: c.ShmSize, Network: network, Limits: limits(t, c), Group: group(t),
 		Rlimits: c.Ulimits, Sysctls: c.SystemControls,
 		Security: engine.Security{AddCapabilities: c.AddCapabilities, DropCapabilities: c.DropCapabilities,
 			AllowNewPrivileges: !c.NoNewPrivileges, Privileged: c.Privileged},
@@ -50,16 +51,55 @@ func (r *Runner) spec(ctx context.Context, v *view, c *Container, row *container
 	if len(s.Command) == 0 {
 		return s, fmt.Errorf("no command specified")
 	}
-	return s, nil
+	return s, r.reduce(ctx, &s)
+}
+
+// reduce leaves away what a driver cannot do and a task can do without.
+func (r *Runner) reduce(ctx context.Context, s *engine.Spec) error {
+	if s.Group.Name == "" && len(s.Mounts) == 0 {
+		return nil
+	}
+	can, err := r.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if !can.Groups {
+		s.Group = engine.Group{}
+	}
+	for i := range s.Mounts {
+		s.Mounts[i].Populate = s.Mounts[i].Populate && can.Populate
+	}
+	return nil
 }
 
 // limits of a container: its own, and the task's where it has none.
 func limits(t *Task, c *Container) engine.Limits {
-	l := engine.Limits{Memory: c.Memory, MemoryReserve: c.MemoryReservation, CPU: t.CPU, CPUShares: max(2, c.CPU)}
+	l := engine.Limits{Memory: c.Memory, Swap: c.Swap, MemoryReserve: c.MemoryReservation, CPU: t.CPU, CPUShares: max(2, c.CPU)}
 	if l.Memory == 0 {
 		l.Memory = t.Memory
 	}
 	return l
+}
+
+// group bounds a task's containers together, and has its disks. A task of one
+// container does without: its limits are that one's.
+func group(t *Task) (g engine.Group) {
+	sized := slices.ContainsFunc(t.Volumes, func(v Volume) bool { return v.Size > 0 })
+	if !sized && (len(t.Containers) == 1 || t.CPU == 0 && t.Memory == 0) {
+		return g
+	}
+	g = engine.Group{Name: string(t.ID), Limits: engine.Limits{Memory: t.Memory, CPU: t.CPU, CPUShares: int64(t.CPU * 1024)}}
+	if t.CPU == 0 {
+		for i := range t.Containers {
+			g.Limits.CPUShares += max(2, t.Containers[i].CPU)
+		}
+	}
+	for i := range t.Containers {
+		if t.Memory > 0 {
+			g.Limits.Swap += t.Containers[i].Swap
+		}
+	}
+	return g
 }
 
 func first(all ...string) string {

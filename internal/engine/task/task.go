@@ -23,8 +23,8 @@ type Task struct {
 
 	Network Network
 	Volumes []Volume
-	// CPU is in processors and Memory in bytes. Zero is no limit. Both bound
-	// each of the containers: see the package comment.
+	// CPU is in processors and Memory in bytes; they bound the sum of what the
+	// containers use. Zero is no limit.
 	CPU    float64
 	Memory int64
 	// TaskRole is the ARN of the role whose credentials the containers get,
@@ -92,9 +92,7 @@ type Volume struct {
 	Name   string
 	Host   string // an absolute path on the machine
 	Docker *DockerVolume
-	// Size ends what may be written, in bytes; zero is no limit. Scratch only,
-	// and of one container only: where it is shared, the machine has no way to
-	// keep it.
+	// Size ends what may be written, in bytes; zero is no limit. Scratch only.
 	Size int64
 }
 
@@ -128,6 +126,7 @@ type Container struct {
 	CPU               int64 // CPU shares: 1024 is a processor's worth
 	Memory            int64 // bytes: beyond it the container is killed
 	MemoryReservation int64 // bytes: the soft limit
+	Swap              int64 // bytes of swap beside Memory; zero is none
 	GPU               int   // not supported: anything but zero is refused
 
 	Ports      []Port

@@ -35,8 +35,8 @@ func (t *Task) Validate() error {
 	if !t.ID.Valid() || len(t.ID) > maxTaskID {
 		return invalid("task id %q", t.ID)
 	}
-	if t.CPU < 0 || t.Memory < 0 {
-		return invalid("negative limit")
+	if err := (&engine.Limits{CPU: t.CPU, Memory: t.Memory}).Validate(); err != nil {
+		return fmt.Errorf("task: %w", err)
 	}
 	if err := t.Network.validate(); err != nil {
 		return err
@@ -96,8 +96,10 @@ func (c *Container) validate(t *Task) error {
 	switch {
 	case c.Image == "":
 		return bad("no image")
-	case c.CPU < 0 || c.Memory < 0 || c.MemoryReservation < 0 || c.ShmSize < 0:
+	case c.CPU < 0 || c.Memory < 0 || c.MemoryReservation < 0 || c.ShmSize < 0 || c.Swap < 0:
 		return bad("negative limit")
+	case c.Swap > 0 && c.Memory == 0:
+		return bad("swap without a limit of memory")
 	case c.Memory > 0 && c.MemoryReservation > c.Memory:
 		return bad("the memory reservation is over the memory")
 	case t.Memory > 0 && c.Memory > t.Memory:
@@ -180,7 +182,6 @@ func (t *Task) validateVolumes() error {
 		}
 		byName[v.Name] = v
 	}
-	users := map[string]int{}
 	for i := range t.Containers {
 		c := &t.Containers[i]
 		for _, m := range c.Mounts {
@@ -190,21 +191,11 @@ func (t *Task) validateVolumes() error {
 			if !path.IsAbs(m.Path) || path.Clean(m.Path) == "/" || strings.ContainsRune(m.Path, 0) {
 				return invalid("container %s: mount point %q", c.Name, m.Path)
 			}
-			users[m.Volume]++
 		}
 		for _, f := range c.VolumesFrom {
-			if from := t.find(f.Container); from == nil || f.Container == c.Name {
+			if t.find(f.Container) == nil || f.Container == c.Name {
 				return invalid("container %s: no container %q to take volumes from", c.Name, f.Container)
-			} else {
-				for _, m := range from.Mounts {
-					users[m.Volume]++
-				}
 			}
-		}
-	}
-	for name, n := range users {
-		if byName[name].Size > 0 && n > 1 {
-			return unsupported("volume %s: a size for a volume that is mounted more than once", name)
 		}
 	}
 	return nil

@@ -76,11 +76,12 @@ func (r *Runner) ownMounts(v *view, c *Container) (all []engine.Mount, err error
 			}
 			taken[filepath.Clean(m.Path)] = true
 			if vol.Size > 0 {
-				all = append(all, engine.Mount{Kind: engine.MountDisk, Target: m.Path, Size: vol.Size, Mode: 0o755, ReadOnly: m.ReadOnly})
+				all = append(all, engine.Mount{Kind: engine.MountDisk, Source: "volume" + strconv.Itoa(i), Target: m.Path, Size: vol.Size, Mode: 0o755,
+					ReadOnly: m.ReadOnly, Populate: true})
 				continue
 			}
 			all = append(all, engine.Mount{Kind: engine.MountBind, Source: r.volumeFolder(v.spec, vol), Target: m.Path,
-				ReadOnly: m.ReadOnly, Owned: !c.Privileged})
+				ReadOnly: m.ReadOnly, Owned: true, Populate: vol.Host == ""})
 		}
 	}
 	if !c.ReadonlyRoot && !v.lends(c.Name) {
@@ -94,7 +95,7 @@ func (r *Runner) ownMounts(v *view, c *Container) (all []engine.Mount, err error
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		all = append(all, engine.Mount{Kind: engine.MountBind, Source: dir, Target: p, Owned: !c.Privileged})
+		all = append(all, engine.Mount{Kind: engine.MountBind, Source: dir, Target: p, Owned: true, Populate: true})
 	}
 	return all, nil
 }

@@ -110,7 +110,7 @@ func (g *Group) AllowDevices(more []Device) error {
 	if g.tree.Version == 2 {
 		return g.attachDevices(append(append([]Device{}, allowedDevices...), more...))
 	}
-	g.devices = filepath.Join(g.tree.devices, g.name)
+	g.devices = filepath.Join(g.tree.devices, g.base())
 	return setDevices(g.devices, more)
 }
 

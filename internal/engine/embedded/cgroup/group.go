@@ -16,6 +16,7 @@ import (
 // Limits of a group; zero is no limit.
 type Limits struct {
 	Memory, Reserve int64   // bytes
+	Swap            int64   // bytes, with Memory; zero is none, negative is no limit
 	CPU             float64 // processors
 	Shares          int64   // 1024 is usual
 	Pids            int64
@@ -34,7 +35,8 @@ const Period = 100 * time.Millisecond
 // Group is one container's.
 type Group struct {
 	tree   *Tree
-	name   string
+	name   string // below the tree
+	parent *Parent
 	limits Limits
 	// of its earlier users, version 1
 	kills int64 // OOMKills
@@ -73,22 +75,38 @@ func (t *Tree) Create(l Limits) (*Group, error) {
 	t.next++
 	g := &Group{tree: t, name: "c" + strconv.Itoa(t.next)}
 	t.mu.Unlock()
+	if err := g.begin(l); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// begin makes the folders of a group with limits, or nothing.
+func (g *Group) begin(l Limits) error {
+	err := g.make()
+	if err != nil {
+		return err
+	}
+	if g.tree.Version == 2 && g.tree.Controllers["memory"] {
+		err = g.write("memory", "memory.oom.group", "1")
+	}
+	if err := errors.Join(err, g.Set(l)); err != nil {
+		return errors.Join(err, g.drop())
+	}
+	return nil
+}
+
+// make makes a group's folders, or none.
+func (g *Group) make() error {
 	for i, fd := range g.dirs() {
 		if err := unix.Mkdirat(fd, g.name, 0o755); err != nil {
 			for _, made := range g.dirs()[:i] {
 				_ = unix.Unlinkat(made, g.name, unix.AT_REMOVEDIR)
 			}
-			return nil, fmt.Errorf("cgroup: make %s: %w", g.name, err)
+			return fmt.Errorf("cgroup: make %s: %w", g.name, err)
 		}
 	}
-	var err error
-	if t.Version == 2 && t.Controllers["memory"] {
-		err = g.write("memory", "memory.oom.group", "1")
-	}
-	if err := errors.Join(err, g.Set(l)); err != nil {
-		return nil, errors.Join(err, g.Remove())
-	}
-	return g, nil
+	return nil
 }
 
 // Release gives a group back whose processes have ended: for another user, or
@@ -100,7 +118,7 @@ func (t *Tree) Release(g *Group) error {
 	t.mu.Lock()
 	full := len(t.spare) >= maxSpare
 	t.mu.Unlock()
-	if t.Version == 2 || full || g.unlimited || g.reset() != nil {
+	if t.Version == 2 || g.parent != nil || full || g.unlimited || g.reset() != nil {
 		return g.Remove()
 	}
 	t.mu.Lock()
@@ -205,10 +223,13 @@ func (g *Group) field(controller, file, name string) int64 {
 // (errors.ErrUnsupported), none is not.
 func (g *Group) Set(l Limits) error {
 	var errs []error
+	if g.parent != nil {
+		l = g.parent.within(l)
+	}
 	was := g.limits
 	g.limits = l
-	if l.Memory != was.Memory {
-		errs = append(errs, g.setMemory(l.Memory))
+	if l.Memory != was.Memory || l.Swap != was.Swap {
+		errs = append(errs, g.setMemory(l.Memory, l.Swap))
 	}
 	v2 := g.tree.Version == 2
 	if l.Reserve != was.Reserve {
@@ -251,19 +272,25 @@ func weight(shares int64) int64 {
 	return 1 + (shares-2)*9999/262142
 }
 
-func (g *Group) setMemory(limit int64) error {
+func (g *Group) setMemory(limit, most int64) error {
 	if g.tree.Version == 2 {
-		// the group cannot swap at all: the limit is of both together
 		err := g.write("memory", "memory.max", or(limit, "max"))
-		if e := g.write("memory", "memory.swap.max", "0"); e != nil && !errors.Is(e, unix.ENOENT) {
+		value := strconv.FormatInt(most, 10)
+		if most < 0 {
+			value = "max"
+		}
+		if e := g.write("memory", "memory.swap.max", value); e != nil && !errors.Is(e, unix.ENOENT) {
 			err = errors.Join(err, e)
 		}
 		return err
 	}
 	// memsw, memory and swap together, is never below memory
-	value := or(limit, "-1")
+	value, both := or(limit, "-1"), "-1"
+	if limit > 0 && most >= 0 && limit+most > 0 {
+		both = strconv.FormatInt(limit+most, 10)
+	}
 	swap := func() error {
-		if err := g.write("memory", "memory.memsw.limit_in_bytes", value); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := g.write("memory", "memory.memsw.limit_in_bytes", both); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 		return nil
@@ -403,6 +430,15 @@ func (g *Group) Kill() error {
 
 // Remove removes the group, whose processes have ended.
 func (g *Group) Remove() error {
+	err := g.drop()
+	if g.parent != nil {
+		err = errors.Join(err, g.parent.Close())
+	}
+	return err
+}
+
+// drop removes the group's folders.
+func (g *Group) drop() error {
 	for _, fd := range g.join {
 		unix.Close(fd)
 	}
@@ -415,14 +451,19 @@ func (g *Group) Remove() error {
 	return g.dropDevices()
 }
 
-// removeAt removes a group's folder. Ending processes hold it for a moment: it
-// tries for up to two seconds.
+// removeAt removes a group's folder, with those that a privileged container has
+// made in it. Ending processes hold it for a moment: it tries for up to two
+// seconds.
 func removeAt(dir int, name string) error {
 	deadline := time.Now().Add(2 * time.Second)
 	for wait := 100 * time.Microsecond; ; wait *= 2 {
 		err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 		if err == nil || err == unix.ENOENT {
 			return nil
+		}
+		own, _ := below(dir, name)
+		for _, sub := range own {
+			_ = unix.Unlinkat(dir, name+"/"+sub, unix.AT_REMOVEDIR) // if it fails, so does the next try
 		}
 		if err != unix.EBUSY || time.Now().After(deadline) {
 			return fmt.Errorf("cgroup: remove %s: %w", name, err)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -146,12 +148,12 @@ func TestUnsupportedLimit(t *testing.T) {
 
 // What is written for each limit, in both versions, on files of a plain folder.
 func TestFiles(t *testing.T) {
-	limits := Limits{Memory: 128 << 20, Reserve: 64 << 20, CPU: 0.5, Shares: 512, Pids: 100}
+	limits := Limits{Memory: 128 << 20, Swap: 32 << 20, Reserve: 64 << 20, CPU: 0.5, Shares: 512, Pids: 100}
 	for version, want := range map[int]map[string][2]string{
-		1: {"memory.limit_in_bytes": {"134217728", "-1"}, "memory.memsw.limit_in_bytes": {"134217728", "-1"},
+		1: {"memory.limit_in_bytes": {"134217728", "-1"}, "memory.memsw.limit_in_bytes": {"167772160", "-1"},
 			"memory.soft_limit_in_bytes": {"67108864", "-1"}, "cpu.cfs_quota_us": {"50000", "-1"},
 			"cpu.shares": {"512", "1024"}, "pids.max": {"100", "max"}},
-		2: {"memory.max": {"134217728", "max"}, "memory.swap.max": {"0", "0"}, "memory.low": {"67108864", "0"},
+		2: {"memory.max": {"134217728", "max"}, "memory.swap.max": {"33554432", "0"}, "memory.low": {"67108864", "0"},
 			"cpu.max": {"50000 100000", "max 100000"}, "cpu.weight": {"20", "100"}, "pids.max": {"100", "max"}},
 	} {
 		dir := t.TempDir()
@@ -178,6 +180,9 @@ func TestFiles(t *testing.T) {
 				}
 			}
 		}
+		if err := os.WriteFile(filepath.Join(dir, "g", "cgroup.subtree_control"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		for file := range want {
 			if err := os.WriteFile(filepath.Join(dir, "g", file), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -192,6 +197,67 @@ func TestFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(1)
+		p := &Parent{group: g}
+		if version == 2 {
+			if err := p.delegate(); err != nil {
+				t.Error(err)
+			}
+		}
+		p.group.limits.CPU = 0.5
+		in := &Group{tree: tr, name: "g", parent: p}
+		if err := in.Set(Limits{CPU: 4}); err != nil {
+			t.Error(err)
+		}
+		file := map[int]string{1: "cpu.cfs_quota_us", 2: "cpu.max"}[version]
+		if b, _ := os.ReadFile(filepath.Join(dir, "g", file)); !strings.HasPrefix(string(b), "50000") {
+			t.Errorf("v%d: a quota above its parent's: %q", version, b)
+		}
+	}
+}
+
+// A parent is there as long as a group in it, on the machine's real trees.
+func TestParent(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) {
+			tr := tree(t, version)
+			l := Limits{}
+			if tr.Controllers["memory"] {
+				l.Memory = 32 << 20
+			}
+			p, err := tr.Parent(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var in [2]*Group
+			for i := range in {
+				if in[i], err = p.Create(Limits{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if names, err := tr.Names(); err != nil || len(names) != 3 || names[2] != p.Name() {
+				t.Errorf("%q, %v", names, err)
+			}
+			cmd := child(t, in[0], "exec sleep 1000")
+			eventually(t, "the process is in the group", func() bool { return populated(in[0]) })
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := in[0].Kill(); err != nil {
+				t.Error(err)
+			}
+			_ = cmd.Wait()
+			for i, g := range in {
+				if names, _ := tr.Names(); !slices.Contains(names, p.Name()) {
+					t.Errorf("the parent is gone before group %d", i)
+				}
+				if err := tr.Release(g); err != nil {
+					t.Error(err)
+				}
+			}
+			if names, err := tr.Names(); err != nil || len(names) > 0 {
+				t.Errorf("left over: %q, %v", names, err)
+			}
+		})
 	}
 }
 

@@ -206,19 +206,20 @@ func (t *Tree) folders() []string {
 	return all
 }
 
-// Names are the groups that are there, such as those of an engine that died.
+// Names are the groups that are there, such as those of an engine that died, those
+// in others first.
 func (t *Tree) Names() ([]string, error) {
 	seen := map[string]bool{}
 	var names []string
 	for _, dir := range t.folders() {
-		entries, err := os.ReadDir(dir)
+		all, err := below(unix.AT_FDCWD, dir)
 		if err != nil {
-			return nil, fmt.Errorf("cgroup: %w", err)
+			return nil, err
 		}
-		for _, e := range entries {
-			if e.IsDir() && !seen[e.Name()] {
-				seen[e.Name()] = true
-				names = append(names, e.Name())
+		for _, name := range all {
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, name)
 			}
 		}
 	}

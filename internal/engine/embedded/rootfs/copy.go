@@ -41,6 +41,10 @@ func populate(root int, path string, to int) error {
 	src, dst := os.NewFile(uintptr(from), path), os.NewFile(uintptr(top), path)
 	defer src.Close()
 	defer dst.Close()
+	// of two who fill it at once, one; it ends with the descriptor
+	if err := unix.Flock(int(dst.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
 	if _, err := dst.Readdirnames(1); err != io.EOF {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -133,6 +134,63 @@ func (d *Disks) Close() {
 }
 
 func (d *Disks) make(size int64) (fd int, err error) {
+	f, err := d.file(size)
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	return mountDisk(f)
+}
+
+// SharedDisk is a disk that is mounted again and again.
+type SharedDisk struct {
+	loop, mount int
+	path        string
+}
+
+// Share makes one, whose top folder has a mode.
+func (d *Disks) Share(size int64, mode fs.FileMode) (*SharedDisk, error) {
+	f, err := d.file(size)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := new(SharedDisk)
+	if s.loop, s.path, err = attachLoop(f); err != nil {
+		return nil, fmt.Errorf("rootfs: loop device: %w", err)
+	}
+	if s.mount, err = mountNew(s.path); err != nil {
+		unix.Close(s.loop)
+		return nil, err
+	}
+	if err := unix.Fchmodat(s.mount, ".", unixMode(mode), 0); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("rootfs: disk: %w", err)
+	}
+	return s, nil
+}
+
+// Mount returns it as a detached mount, with attrs (MOUNT_ATTR_*) and a userns as
+// Bind has them.
+func (s *SharedDisk) Mount(attrs uint64, userns int) (fd int, err error) {
+	if fd, err = mountLoop(s.path); err != nil {
+		return -1, err
+	}
+	if err := setAttrs(fd, attrs, userns); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("rootfs: a shared disk: %w", err)
+	}
+	return fd, nil
+}
+
+// Close gives it up. It goes with the last of its mounts.
+func (s *SharedDisk) Close() {
+	unix.Close(s.mount)
+	unix.Close(s.loop)
+}
+
+// file is an unnamed file with an empty file system.
+func (d *Disks) file(size int64) (*os.File, error) {
 	file, err := unix.Open(d.dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) { // not every file system can
 		var f *os.File
@@ -143,14 +201,14 @@ func (d *Disks) make(size int64) (fd int, err error) {
 		}
 	}
 	if err != nil {
-		return -1, fmt.Errorf("rootfs: disk: %w", err)
+		return nil, fmt.Errorf("rootfs: disk: %w", err)
 	}
 	f := os.NewFile(uintptr(file), "disk")
-	defer f.Close()
 	if err := copyTemplate(f, Template(d.dir, size)); err != nil {
-		return -1, fmt.Errorf("rootfs: disk of %d bytes: %w", size, err)
+		_ = f.Close()
+		return nil, fmt.Errorf("rootfs: disk of %d bytes: %w", size, err)
 	}
-	return mountDisk(f)
+	return f, nil
 }
 
 // Disk mounts the disk of a file, which is made if it is not there. The mount is
@@ -211,9 +269,17 @@ func mountDisk(f *os.File) (fd int, err error) {
 		return -1, fmt.Errorf("rootfs: loop device: %w", err)
 	}
 	defer unix.Close(loop) // it ends with the mount
-	fd, err = newMount("ext4", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOATIME, [][2]string{{"source", path}},
+	return mountNew(path)
+}
+
+func mountLoop(path string) (fd int, err error) {
+	return newMount("ext4", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOATIME, [][2]string{{"source", path}},
 		"noinit_itable", "nobarrier")
-	if err != nil {
+}
+
+// mountNew mounts a file system in which the formatter may have left something.
+func mountNew(path string) (fd int, err error) {
+	if fd, err = mountLoop(path); err != nil {
 		return -1, err
 	}
 	if err := unix.Unlinkat(fd, "lost+found", unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY {

@@ -41,6 +41,7 @@ type container struct {
 	box     *sandbox
 	slot    *network.Slot // the sandbox's
 	group   *cgroup.Group
+	bound   *bound // what limits it together with others; nil: nothing
 	log     *log
 	mu      sync.Mutex
 	state   engine.State
@@ -196,7 +197,7 @@ func withDefaults(l engine.Limits) engine.Limits {
 }
 
 func groupLimits(l engine.Limits) cgroup.Limits {
-	return cgroup.Limits{Memory: l.Memory, Reserve: l.MemoryReserve, CPU: l.CPU, Shares: l.CPUShares, Pids: l.Pids}
+	return cgroup.Limits{Memory: l.Memory, Swap: l.Swap, Reserve: l.MemoryReserve, CPU: l.CPU, Shares: l.CPUShares, Pids: l.Pids}
 }
 
 // unsupported turns a limit that this machine cannot keep into the engine's error.
@@ -220,7 +221,7 @@ func (s *supervisor) prepare(c *container) (err error) {
 		limits.Pids = 0 // the default gives way, a limit asked for does not
 		c.limits.Pids = 0
 	}
-	if c.group, err = s.tree.Create(groupLimits(limits)); err != nil {
+	if err := s.makeGroup(c, groupLimits(limits)); err != nil {
 		return unsupported(err)
 	}
 	if c.box == nil {
@@ -301,8 +302,8 @@ func (s *supervisor) freeze(c *container, frozen bool) error {
 }
 
 func (s *supervisor) update(c *container, l engine.Limits) error {
-	if l.Memory < 0 || l.CPU < 0 || l.CPUShares < 0 || l.MemoryReserve < 0 {
-		return fmt.Errorf("engine: %w: negative limit", engine.ErrInvalid)
+	if err := l.Validate(); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -345,8 +346,8 @@ func (s *supervisor) remove(c *container) {
 	}
 	c.mu.Lock()
 	cursors := append(c.cursors[:], c.past...)
-	box := c.box
-	c.box, c.slot = nil, nil
+	box, bound := c.box, c.bound
+	c.box, c.slot, c.bound = nil, nil, nil
 	c.mu.Unlock()
 	s.mu.Lock()
 	known := s.containers[c.id] == c
@@ -358,6 +359,9 @@ func (s *supervisor) remove(c *container) {
 	}
 	if box != nil {
 		s.leave(c.id, box, !c.clean)
+	}
+	if bound != nil {
+		s.unbind(bound)
 	}
 	s.dropTree(c)
 	if err := errors.Join(s.removeRun(c.id), os.RemoveAll(c.log.dir)); err != nil {

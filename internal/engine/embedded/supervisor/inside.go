@@ -86,6 +86,9 @@ func (s *supervisor) detach(c *container, m engine.Mount) (int, error) {
 	}
 	switch m.Kind {
 	case engine.MountDisk:
+		if m.Source != "" {
+			return s.groupDisk(c, m, mode, attrs)
+		}
 		fd, err := s.disks.Take(size)
 		if err != nil {
 			return -1, err
@@ -253,7 +256,7 @@ func (s *supervisor) capabilities() engine.Capabilities {
 	c := engine.Capabilities{
 		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
 		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true, Listen: true,
-		UserNamespaces: true, Seccomp: true, Terminals: true, Init: true,
+		UserNamespaces: true, Seccomp: true, Terminals: true, Init: true, Groups: true, Populate: true,
 	}
 	for _, name := range []string{"memory", "cpu", "pids"} {
 		if !has[name] {

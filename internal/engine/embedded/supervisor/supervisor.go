@@ -71,6 +71,7 @@ type supervisor struct {
 	tree     *cgroup.Tree
 	pool     *network.Pool
 	boxes    sandboxes
+	together boundaries
 	firewall sync.Mutex // of SetFirewall
 	roots    *rootfs.Roots
 	spares   spares
@@ -115,6 +116,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.tree, err = cgroup.Open(mounts, cfg.Name, cfg.Cgroups); err != nil {
 		return nil, err
 	}
+	s.together.byName = map[string]*bound{}
 	s.boxes = sandboxes{byName: map[string]*sandbox{}, shared: map[engine.ID]*sandbox{}}
 	s.pool = network.NewPool(cfg.Name, engine.LocalAddresses)
 	scratch := filepath.Join(cfg.Run, "room")

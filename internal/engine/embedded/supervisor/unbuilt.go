@@ -21,7 +21,8 @@ func unbuilt(s *engine.Spec) error {
 		}
 	}
 	for _, m := range s.Mounts {
-		if m.Populate && (m.Kind != engine.MountBind || !m.Owned || s.Root.Host != nil) {
+		own := m.Kind == engine.MountBind && m.Owned || m.Kind == engine.MountDisk && m.Source != ""
+		if m.Populate && (!own || s.Root.Host != nil) {
 			return fmt.Errorf("engine: populate the mount %s %s: %w", m.Kind, m.Target, engine.ErrUnsupported)
 		}
 	}
