@@ -7,8 +7,9 @@ import (
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"skerry/internal/base/gunzip"
 )
 
 const (
@@ -93,21 +94,16 @@ func (s *stage) Close() error {
 const maxWindow = 128 << 20
 
 // decompress returns the content of a stream that is compressed by gzip or zstd, or
-// is not. The buffer is a bufio.Reader because gunzip has a faster way for that than
-// for other readers of bytes.
+// is not.
 func decompress(r io.Reader) (io.ReadCloser, error) {
-	buf := bufio.NewReaderSize(r, 64<<10)
+	buf := bufio.NewReaderSize(r, 16) // larger reads go past it
 	head, err := buf.Peek(4)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(buf)
-		if err != nil {
-			return nil, fmt.Errorf("gunzip: %w", err)
-		}
-		return z, nil
+		return io.NopCloser(gunzip.NewReader(buf)), nil
 	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(buf, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
