@@ -96,6 +96,8 @@ type User struct {
 	Name     string
 	UID, GID uint32
 	Groups   []uint32
+	// Further groups, by name or number, of an image's root.
+	Further []string
 }
 
 // MountKind says what is mounted.

@@ -142,6 +142,7 @@ func translate(s *engine.Spec) (*createBody, error) {
 	for _, g := range s.User.Groups {
 		h.GroupAdd = append(h.GroupAdd, strconv.FormatUint(uint64(g), 10))
 	}
+	h.GroupAdd = append(h.GroupAdd, s.User.Further...)
 	for _, r := range s.Rlimits {
 		h.Ulimits = append(h.Ulimits, ulimit{strings.ToLower(r.Name), int64(r.Soft), int64(r.Hard)})
 	}

@@ -256,3 +256,20 @@ func TestPopulate(t *testing.T) {
 		t.Errorf("of the machine's owners: %v", err)
 	}
 }
+
+// What is mounted below /dev gets its place there.
+func TestMountInDev(t *testing.T) {
+	d := open(t)
+	withImages(t, d, map[string][]string{"i": {busybox(t)}})
+	folder := t.TempDir()
+	if err := os.WriteFile(folder+"/f", []byte("in"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec := inImage("i", "cat /dev/own/place/f /dev/file; test -c /dev/null && echo; touch /dev/x || echo closed")
+	spec.Mounts = []engine.Mount{
+		{Kind: engine.MountBind, Source: folder, Target: "/dev/own/place", Owned: true}, {Kind: engine.MountBind, Source: folder + "/f", Target: "/dev/file", Owned: true},
+	}
+	if r := run(t, d, spec); r.out != "inin\nclosed\n" || r.Code != 0 {
+		t.Errorf("%q %q", r.out, r.errs)
+	}
+}

@@ -59,6 +59,18 @@ func TestUserNames(t *testing.T) {
 			t.Errorf("%s %q: %v, want %q", c.image, c.user, err, c.want)
 		}
 	}
+	for further, want := range map[string]string{"audio": "1000\n1001\n1001 10 11\n/home/app\n", "77 wheel": "1000\n1001\n1001 10 11 77\n/home/app\n"} {
+		spec := inImage("i", show)
+		spec.User = engine.User{Name: "app", Further: strings.Fields(further)}
+		if r := run(t, d, spec); r.out != want {
+			t.Errorf("with %s: %q, want %q %s", further, r.out, want, r.errs)
+		}
+	}
+	spec := inImage("i", show)
+	spec.User.Further = []string{"staff"}
+	if _, err := d.Create(context.Background(), spec); err == nil || !strings.Contains(err.Error(), "unable to find group staff") {
+		t.Errorf("a group that is not there: %v", err)
+	}
 	// a program that is run in it: the users are those of now
 	id := started(t, d, inImage("i", "echo 'new:x:500:501::/n:' >> /etc/passwd; echo ready; sleep 1000"))
 	await(t, "the new user is there", func() bool { out, _ := output(t, d, id); return out == "ready\n" })

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Node is a device of a container's own /dev.
+// Node is a device of a container's own /dev, or a place to mount something on.
 type Node struct {
 	Path     string // below /dev, such as "fuse" or "snd/timer"
-	Mode     uint32 // S_IFCHR or S_IFBLK, and who may use it
+	Mode     uint32 // S_IFCHR, S_IFBLK, S_IFREG or S_IFDIR, and who may use it
 	Device   uint64
 	UID, GID uint32 // the machine's
 }
@@ -80,6 +80,12 @@ func (n Node) make(dir int) error {
 		if err := unix.Mkdirat(dir, n.Path[:at], 0o755); err != nil && err != unix.EEXIST {
 			return fmt.Errorf("%s: %w", n.Path[:at], err)
 		}
+	}
+	if n.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if err := unix.Mkdirat(dir, n.Path, n.Mode&0o777); err != nil && err != unix.EEXIST {
+			return fmt.Errorf("%s: %w", n.Path, err)
+		}
+		return nil
 	}
 	if err := unix.Unlinkat(dir, n.Path, 0); err != nil && err != unix.ENOENT {
 		return fmt.Errorf("%s: %w", n.Path, err)

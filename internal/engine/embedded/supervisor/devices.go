@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,15 @@ import (
 )
 
 // openDev makes the /dev of a container that does not share the usual one:
-// because of its terminal, its devices, or since it is privileged. It comes
-// before the container's group is joined, which has to allow the devices.
+// because of its terminal, its devices, what is mounted there, or since it is
+// privileged. It comes before the container's group is joined, which has to allow
+// the devices.
 func (s *supervisor) openDev(c *container) error {
-	if !c.tty && len(c.spec.Devices) == 0 && !c.bounds.privileged {
+	places, err := c.placesInDev()
+	if err != nil {
+		return err
+	}
+	if !c.tty && len(c.spec.Devices) == 0 && !c.bounds.privileged && len(places) == 0 {
 		return nil
 	}
 	var all []node
@@ -47,9 +53,29 @@ func (s *supervisor) openDev(c *container) error {
 	for i, n := range all {
 		nodes[i] = n.in(c.base())
 	}
-	var err error
-	c.ready.dev, err = rootfs.Dev(c.base(), nodes, c.bounds.privileged)
+	c.ready.dev, err = rootfs.Dev(c.base(), append(nodes, places...), c.bounds.privileged)
 	return err
+}
+
+// placesInDev are the files and folders in /dev on which something of the
+// container's is mounted; c.mu is held.
+func (c *container) placesInDev() (all []rootfs.Node, err error) {
+	for _, m := range c.ready.mounts {
+		rest, ok := strings.CutPrefix(filepath.Clean(m.target), "/dev/")
+		if first, _, _ := strings.Cut(rest, "/"); !ok || slices.Contains(notDevices, first) {
+			continue
+		}
+		n := rootfs.Node{Path: rest, Mode: unix.S_IFREG | 0o644, UID: c.base(), GID: c.base()}
+		var st unix.Stat_t
+		if err := unix.Fstat(m.fd, &st); err != nil {
+			return nil, fmt.Errorf("supervisor: what is mounted at %s: %w", m.target, err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			n.Mode = unix.S_IFDIR | 0o755
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 // node is a device of the machine and where it goes.

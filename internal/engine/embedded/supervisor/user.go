@@ -22,10 +22,38 @@ const maxUsers = 4 << 20
 // maxID is the highest user or group id of a container.
 const maxID = 65534
 
-// lookup finds who a user's name means in a root, and the user's home folder. The
+// lookup finds who a user is in a root, with all groups, and the user's home folder.
+func lookup(root int, u engine.User) (engine.User, string, error) {
+	out, dir, err := lookupName(root, u)
+	if err != nil || len(u.Further) == 0 {
+		return out, dir, err
+	}
+	groups, err := entries(root, "/etc/group", 4)
+	for _, name := range u.Further {
+		number, ok := groupID(groups, name)
+		if err == nil && !ok {
+			err = fmt.Errorf("engine: %w: unable to find group %s: no matching entries in group file", engine.ErrInvalid, name)
+		}
+		out.Groups = append(out.Groups, number)
+	}
+	out.Further = nil
+	return withGroups(out), dir, err
+}
+
+// groupID is the number of a group of a name or number.
+func groupID(groups [][]string, name string) (number uint32, ok bool) {
+	number, ok = parseID(name)
+	i := slices.IndexFunc(groups, func(e []string) bool { return e[0] == name || ok && isID(e[2], number) })
+	if i >= 0 {
+		return parseID(groups[i][2])
+	}
+	return number, ok
+}
+
+// lookupName finds who a user's name means in a root, and the user's home folder. The
 // files are the container's: nothing in them is trusted, and what cannot be
 // understood is passed over. The rules and the texts are Docker's.
-func lookup(root int, u engine.User) (engine.User, string, error) {
+func lookupName(root int, u engine.User) (engine.User, string, error) {
 	passwd, err := entries(root, "/etc/passwd", 7)
 	if err != nil {
 		return u, "", err
@@ -64,12 +92,8 @@ func lookup(root int, u engine.User) (engine.User, string, error) {
 		return u, "", err
 	}
 	if group != "" {
-		number, isNumber := parseID(group)
-		i := slices.IndexFunc(groups, func(e []string) bool { return e[0] == group || isNumber && isID(e[2], number) })
-		if i >= 0 {
-			number, isNumber = parseID(groups[i][2])
-		}
-		if !isNumber {
+		number, ok := groupID(groups, group)
+		if !ok {
 			return u, "", fmt.Errorf("engine: %w: unable to find group %s: no matching entries in group file", engine.ErrInvalid, group)
 		}
 		out.GID = number
