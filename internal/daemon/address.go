@@ -20,8 +20,8 @@ func joinNetwork(tx *store.Tx, row *containerRow, name string, asked *network.En
 	row.Net = netRow{Mode: modeBridge, ID: n.ID, Name: n.Name}
 	var want netip.Addr
 	if asked != nil {
-		if len(asked.MacAddress) > 0 || len(asked.DriverOpts) > 0 || len(asked.Links) > 0 {
-			return engine.Network{}, unsupported("MAC addresses, links and driver options of a container's network")
+		if len(asked.MacAddress) > 0 || len(asked.DriverOpts) > 0 {
+			return engine.Network{}, unsupported("MAC addresses and driver options of a container's network")
 		}
 		if n.ID == bridgeID && len(asked.Aliases) > 0 {
 			return engine.Network{}, badRequest("network-scoped alias is supported only for containers in user defined networks")

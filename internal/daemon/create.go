@@ -90,8 +90,9 @@ func validate(c *container.Config, h *container.HostConfig) error {
 			return err
 		}
 	}
-	if len(h.Links) > 0 {
-		return unsupported("--link; containers of one network find each other by name")
+	if len(h.Links) > 0 && (h.NetworkMode.IsHost() || h.NetworkMode.IsContainer() || h.NetworkMode.IsNone()) {
+		kind, _, _ := strings.Cut(string(h.NetworkMode), ":")
+		return badRequest("conflicting options: %s type networking can't be used with links. This would result in undefined behavior", kind)
 	}
 	return validateHealth(c.Healthcheck)
 }
@@ -263,7 +264,11 @@ func (d *Daemon) place(tx *store.Tx, row *containerRow, cfg *container.Config, i
 	case mode.IsContainer():
 		return joinContainer(tx, row, cfg, in.HostConfig)
 	}
-	return joinNetwork(tx, row, string(mode), asked)
+	net, err := joinNetwork(tx, row, string(mode), asked)
+	if err == nil {
+		err = linkTo(tx, row, in.HostConfig.Links, asked)
+	}
+	return net, err
 }
 
 // sameNetwork tells whether two names mean one network.

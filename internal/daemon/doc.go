@@ -29,11 +29,12 @@
 //
 // # What is left out
 //
-// These answer 501 and say so: docker build, commit, diff, search, import,
-// swarm mode, plugins, checkpoints, attaching by WebSocket; a container in more
-// than one network, moving one to another network, IPv6, MAC addresses, links
-// and volume drivers; and the settings that refuse lists. Unlike Docker's:
+// These answer 501 and say so: docker build, commit, diff, search, swarm mode,
+// plugins, checkpoints, attaching by WebSocket; a container in more than one
+// network, moving one to another network, IPv6, MAC addresses and volume drivers;
+// and the settings that refuse lists. Unlike Docker's:
 //
+//   - a link is a name and no environment variables;
 //   - the address of a container is its own until it is removed, not until it
 //     stops;
 //   - a memory limit includes what is swapped; a container without a limit of

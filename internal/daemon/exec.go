@@ -106,7 +106,11 @@ func (d *Daemon) startExec(c *call) error {
 		}
 	}
 	if cfg.User != "" {
-		spec.User = &engine.User{Name: cfg.User}
+		_, h, err := row.config()
+		if err != nil {
+			return err
+		}
+		spec.User = &engine.User{Name: cfg.User, Further: h.GroupAdd}
 	}
 	if size := in.ConsoleSize; size != nil {
 		spec.Size = engine.Size{Rows: uint16(size[0]), Columns: uint16(size[1])}

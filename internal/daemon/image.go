@@ -167,6 +167,9 @@ func (d *Daemon) inspectImage(c *call) error {
 	if c.minor < 44 {
 		v.VirtualSize = i.Size
 	}
+	if n := len(i.History); n > 0 {
+		v.Comment = i.History[n-1].Comment
+	}
 	cfg := &dockerspec.DockerOCIImageConfig{}
 	cfg.User, cfg.Env, cfg.Entrypoint, cfg.Cmd, cfg.WorkingDir = i.Config.User, i.Config.Env, i.Config.Entrypoint, i.Config.Command, i.Config.Dir
 	cfg.Labels, cfg.StopSignal, cfg.Shell, cfg.OnBuild = i.Config.Labels, i.Config.StopSignal, i.Config.Shell, i.Config.OnBuild

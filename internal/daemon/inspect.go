@@ -206,6 +206,7 @@ func (d *Daemon) inspectContainer(c *call) error {
 		out.Path, out.Args = all[0], all[1:]
 	}
 	out.RestartCount, out.Driver, out.Platform = row.Restarts, driverName, "linux"
+	h.Links = d.shownLinks(c.Context(), row, h.Links)
 	out.HostConfig, out.Config, out.Mounts = h, cfg, d.mountPoints(row)
 	if out.ExecIDs, err = d.execsOf(c.Context(), row.ID); err != nil {
 		return err

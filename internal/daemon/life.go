@@ -83,7 +83,7 @@ func (d *Daemon) start(ctx context.Context, id string, again bool) error {
 // run has the engine start a container. One that the engine has lost, with the
 // machine's last run, is made again.
 func (d *Daemon) run(ctx context.Context, row *containerRow) error {
-	if err := d.checkVolumes(ctx, row); err != nil {
+	if err := errors.Join(d.checkVolumes(ctx, row), d.checkLinks(ctx, row)); err != nil {
 		return err
 	}
 	err := d.launch(ctx, row)

@@ -74,18 +74,22 @@ func (d *Daemon) resolve(ctx context.Context, row *containerRow, open []engine.L
 	for _, a := range h.DNS {
 		r.Upstreams = append(r.Upstreams, net.JoinHostPort(a.String(), "53"))
 	}
-	if row.Net.ID != bridgeID {
+	if row.Net.ID == bridgeID {
 		r.Lookup = func(ctx context.Context, name string) (resolver.Answer, bool) {
+			found := d.linked(ctx, row, name)
+			return addressesOf(found), len(found) > 0
+		}
+	} else {
+		r.Lookup = func(ctx context.Context, name string) (resolver.Answer, bool) {
+			if found := d.linked(ctx, row, name); len(found) > 0 {
+				return addressesOf(found), true
+			}
 			found := d.neighbours(ctx, row.Net.ID, func(n *containerRow) bool {
 				return slices.ContainsFunc(namesOf(n), func(has string) bool {
 					return strings.EqualFold(has, name) || strings.EqualFold(has+"."+row.Net.Name, name)
 				})
 			})
-			a := resolver.Answer{None: len(found) == 0}
-			for _, n := range found {
-				a.Addresses = append(a.Addresses, n.Net.addr())
-			}
-			return a, len(found) > 0 || spec.Network.Internal
+			return addressesOf(found), len(found) > 0 || spec.Network.Internal
 		}
 		r.Reverse = func(ctx context.Context, at netip.Addr) (string, bool) {
 			found := d.neighbours(ctx, row.Net.ID, func(n *containerRow) bool { return n.Net.addr() == at })
@@ -112,6 +116,16 @@ func (d *Daemon) resolve(ctx context.Context, row *containerRow, open []engine.L
 		return nil // the container was removed
 	}
 	return err
+}
+
+// addressesOf answers with the addresses of containers; of none, that there is no
+// such name.
+func addressesOf(found []*containerRow) resolver.Answer {
+	a := resolver.Answer{None: len(found) == 0}
+	for _, n := range found {
+		a.Addresses = append(a.Addresses, n.Net.addr())
+	}
+	return a
 }
 
 // neighbours finds running containers of a network.

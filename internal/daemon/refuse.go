@@ -23,7 +23,6 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 		{h.PidMode != "", "--pid " + string(h.PidMode)},
 		{h.UTSMode != "", "--uts " + string(h.UTSMode)},
 		{h.UsernsMode != "" && !h.Privileged, "--userns " + string(h.UsernsMode) + " without --privileged"},
-		{len(h.GroupAdd) > 0, "--group-add"},
 		{h.Runtime != "" && h.Runtime != "skerry" && h.Runtime != "runc", "--runtime " + h.Runtime},
 		{!h.Isolation.IsDefault(), "--isolation " + string(h.Isolation)},
 		{h.MaskedPaths != nil && !h.Privileged, "--security-opt systempaths"},

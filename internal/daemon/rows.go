@@ -64,6 +64,7 @@ type netRow struct {
 	Name    string   `cbor:"3,keyasint,omitempty"` // as it was asked for
 	Address string   `cbor:"4,keyasint,omitempty"`
 	Aliases []string `cbor:"5,keyasint,omitempty"`
+	Links   []string `cbor:"6,keyasint,omitempty"` // container:alias, by its id in the default network
 }
 
 func (n *netRow) addr() netip.Addr {

@@ -133,7 +133,7 @@ func specOf(o order) (engine.Spec, error) {
 		ID: engine.ID(o.ID), Account: o.Account, Labels: map[string]string{owned: o.ID},
 		Root:    engine.Root{Image: o.Image.ID, Writable: !h.ReadonlyRootfs},
 		Command: slices.Concat(c.Entrypoint, c.Cmd), Dir: c.WorkingDir,
-		User: engine.User{Name: c.User}, Hostname: c.Hostname,
+		User: engine.User{Name: c.User, Further: h.GroupAdd}, Hostname: c.Hostname,
 		TTY: c.Tty, Stdin: c.OpenStdin, Init: h.Init != nil && *h.Init,
 		Mounts: o.Mounts, Network: o.Network, Sysctls: h.Sysctls,
 	}
@@ -312,7 +312,7 @@ func completeNetwork(n *engine.Network, h *container.HostConfig) error {
 		}
 		n.Hosts = append(n.Hosts, engine.Host{Name: name, Address: a})
 	}
-	if n.Mode != engine.NetworkNamed || n.Name == bridgeID { // elsewhere the resolver asks them
+	if n.Mode != engine.NetworkNamed || n.Name == bridgeID && len(h.Links) == 0 { // elsewhere the resolver asks them
 		n.DNS.Servers = append(n.DNS.Servers, h.DNS...)
 	}
 	n.DNS.Search = append(n.DNS.Search, h.DNSSearch...)

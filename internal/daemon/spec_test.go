@@ -56,6 +56,7 @@ func TestSpec(t *testing.T) {
 		`{"Env":["FROM"],"Hostname":"h"}`:                func(s engine.Spec) any { return slices.Equal(s.Env, []string{"PATH=/bin", "HOSTNAME=h"}) },
 		`{"Tty":true,"OpenStdin":true}`:                  func(s engine.Spec) any { return s.TTY && s.Stdin && slices.Contains(s.Env, "TERM=xterm") },
 		`{"User":"1:2","WorkingDir":"/w"}`:               func(s engine.Spec) any { return s.User.Name == "1:2" && s.Dir == "/w" },
+		`{"HostConfig":{"GroupAdd":["audio","7"]}}`:      func(s engine.Spec) any { return slices.Equal(s.User.Further, []string{"audio", "7"}) },
 		`{"HostConfig":{"ReadonlyRootfs":true}}`:         func(s engine.Spec) any { return !s.Root.Writable },
 		`{"HostConfig":{"Init":true,"ShmSize":1048576}}`: func(s engine.Spec) any { return s.Init && s.ShmSize == 1<<20 },
 		`{"HostConfig":{"Memory":67108864,"MemoryReservation":33554432,"NanoCpus":1500000000,"CpuShares":512,"PidsLimit":99}}`: func(s engine.Spec) any {
@@ -100,8 +101,9 @@ func TestSpec(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for body, want := range map[string]int{
-		`{"HostConfig":{"CpusetCpus":"0"}}`: 501, `{"HostConfig":{"PidMode":"host"}}`: 501, `{"HostConfig":{"Links":["a:b"]}}`: 501, `{"Domainname":"d"}`: 501,
+		`{"HostConfig":{"CpusetCpus":"0"}}`: 501, `{"HostConfig":{"PidMode":"host"}}`: 501, `{"HostConfig":{"Links":["a:b"],"NetworkMode":"host"}}`: 400, `{"Domainname":"d"}`: 501,
 		`{"HostConfig":{"DeviceRequests":[{"Count":1}]}}`: 501, `{"HostConfig":{"LogConfig":{"Type":"syslog"}}}`: 501, `{"HostConfig":{"Memory":1000}}`: 400,
+		`{"HostConfig":{"NanoCpus":9000000000000}}`: 400, `{"HostConfig":{"CpuPeriod":10,"CpuQuota":5000}}`: 400,
 		`{"HostConfig":{"SecurityOpt":["seccomp={}"]}}`: 501, `{"HostConfig":{"SecurityOpt":["odd"]}}`: 400, `{"HostConfig":{"Binds":["/a:b"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/b:shared"]}}`: 501, `{"HostConfig":{"Binds":["../a:/b"]}}`: 400, `{"HostConfig":{"Binds":["/a:/x","/b:/x/"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/"]}}`: 400, `{"HostConfig":{"ExtraHosts":["h:host-gateway"]}}`: 501, `{"StopSignal":"SIGNOT"}`: 400,

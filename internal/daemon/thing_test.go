@@ -91,6 +91,52 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+func TestLinks(t *testing.T) {
+	w := newWorld(t)
+	link := func(name, network string, links ...string) {
+		t.Helper()
+		body := object{"Image": "tool:latest", "HostConfig": object{"NetworkMode": network, "Links": links}}
+		w.must("POST", "/containers/create?name="+name, body)
+	}
+	db := w.create("db", nil, nil)
+	w.must("POST", "/networks/create", object{"Name": "back"})
+	w.fails(400, "could not get container for nosuch: No such container: nosuch", "POST", "/containers/create", object{"Image": "tool:latest", "HostConfig": object{"Links": []string{"nosuch:x"}}})
+	w.fails(400, "bad format for links: :x", "POST", "/containers/create", object{"Image": "tool:latest", "HostConfig": object{"Links": []string{":x"}}})
+	link("web", "bridge", "db:data", "/db")
+	w.fails(400, "Cannot link to a non running container: /db AS /web/data", "POST", "/containers/web/start", nil)
+	w.start("db")
+	w.start("web")
+	var s struct{ HostConfig struct{ Links []string } }
+	w.must("GET", "/containers/web/json", nil, &s)
+	if l := s.HostConfig.Links; len(l) != 2 || l[0] != "/db:/web/data" || l[1] != "/db:/web/db" {
+		t.Errorf("%q", l)
+	}
+	link("late", "back", "base:data") // who that is, is seen when it is asked for
+	w.start("late")
+	link("base", "back")
+	w.fails(400, "Cannot link to /base, as it does not belong to the default network", "POST", "/containers/create", object{"Image": "tool:latest", "HostConfig": object{"Links": []string{"base"}}})
+	w.start("base")
+	find := func(from, name string) string {
+		row, err := w.daemon.find(t.Context(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := w.daemon.linked(t.Context(), row, name); len(found) == 1 {
+			return found[0].Name
+		}
+		return ""
+	}
+	for _, x := range [][3]string{{"web", "DATA", "db"}, {"web", "db", "db"}, {"web", db[:12], "db"}, {"web", "base", ""}, {"late", "data", "base"}, {"late", "db", ""}} {
+		if got := find(x[0], x[1]); got != x[2] {
+			t.Errorf("%s finds %q for %s, want %q", x[0], got, x[1], x[2])
+		}
+	}
+	w.must("DELETE", "/containers/db?force=1", nil)
+	if got := find("web", "data"); got != "" {
+		t.Errorf("a container that is gone: %q", got)
+	}
+}
+
 func TestVolumes(t *testing.T) {
 	w := newWorld(t)
 	var v struct{ Name, Mountpoint string }

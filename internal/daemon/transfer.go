@@ -110,7 +110,7 @@ func (c *call) credentials() (engine.Auth, error) {
 // pullImage answers POST /images/create.
 func (d *Daemon) pullImage(c *call) error {
 	if c.query.Get("fromSrc") != "" {
-		return unsupported("docker import; load an archive of docker save")
+		return d.importImage(c)
 	}
 	name, tag := c.query.Get("fromImage"), c.query.Get("tag")
 	switch {
@@ -197,7 +197,7 @@ func (d *Daemon) loadImages(c *call) error {
 	}
 	all, err := d.engine.Images().Load(c.Context(), c.Body, report)
 	if err != nil {
-		return p.end(err)
+		return p.end(archiveFault(err))
 	}
 	for _, i := range all {
 		for _, n := range i.Names {

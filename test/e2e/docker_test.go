@@ -112,9 +112,9 @@ func TestDockerRun(t *testing.T) {
 		t.Errorf("%q %q %v", out, e, err)
 	}
 	out := d.docker("run", "--rm", "--memory", "64m", "--pids-limit", "50", "--ulimit", "nofile=99", "--read-only", "--tmpfs", "/t:size=1m", "--init", "--cap-drop", "ALL",
-		"--hostname", "hh", "--add-host", "db:1.2.3.4", "--shm-size", "8m", "--sysctl", "net.core.somaxconn=55", "-e", "A=b", "-w", "/tmp", "--user", "7:8", "busybox", "sh", "-c",
-		"hostname; grep -w db /etc/hosts; df /dev/shm | grep -o 8192 | head -1; ulimit -n; cat /proc/sys/net/core/somaxconn; grep CapEff /proc/self/status; echo $A; pwd; id -u; id -g; touch /x 2>&1; echo; test $$ = 1 || echo init")
-	want := "hh\n1.2.3.4\tdb\n8192\n99\n55\nCapEff:\t0000000000000000\nb\n/tmp\n7\n8\ntouch: /x: Read-only file system\n\ninit\n"
+		"--hostname", "hh", "--add-host", "db:1.2.3.4", "--shm-size", "8m", "--sysctl", "net.core.somaxconn=55", "-e", "A=b", "-w", "/tmp", "--user", "7:8", "--group-add", "9", "busybox", "sh", "-c",
+		"hostname; grep -w db /etc/hosts; df /dev/shm | grep -o 8192 | head -1; ulimit -n; cat /proc/sys/net/core/somaxconn; grep CapEff /proc/self/status; echo $A; pwd; id -u; id -G; touch /x 2>&1; echo; test $$ = 1 || echo init")
+	want := "hh\n1.2.3.4\tdb\n8192\n99\n55\nCapEff:\t0000000000000000\nb\n/tmp\n7\n8 9\ntouch: /x: Read-only file system\n\ninit\n"
 	if out != want {
 		t.Errorf("%q, want %q", out, want)
 	}
@@ -203,6 +203,8 @@ func TestDockerFiles(t *testing.T) {
 	d.docker("run", "--rm", "-v", "fresh:/data", "busybox", "sh", "-c", "echo more >> /data/seed") // filled from the image
 	d.says("seeded\nmore", "run", "--rm", "-v", "fresh:/data", "busybox", "cat", "/data/seed")
 	d.says("seeded", "run", "--rm", "-v", "/data", "busybox", "cat", "/data/seed")
+	d.says("seeded", "run", "--rm", "-v", "closed:/data:ro", "busybox", "cat", "/data/seed") // filled, then closed
+	d.docker("volume", "rm", "closed")
 	d.says("fresh", "volume", "ls", "-q") // the anonymous one went with its container
 	d.docker("tag", "busybox", "other:v1")
 	saved := filepath.Join(d.home, "saved.tar")
@@ -212,6 +214,26 @@ func TestDockerFiles(t *testing.T) {
 	d.docker("load", "-i", saved)
 	d.says("other:v1", "images", "--format", "{{.Repository}}:{{.Tag}}")
 	d.says("again", "run", "--rm", "other:v1", "echo", "again")
+	// What one container has becomes an image of its own.
+	d.docker("create", "--name", "donor", "other:v1")
+	d.docker("export", "-o", saved, "donor")
+	d.docker("import", "-c", `CMD ["cat", "/data/seed"]`, "-m", "by hand", saved, "flat:v1")
+	d.says("seeded", "run", "--rm", "flat:v1")
+	d.fails(1, "unexpected EOF", "import", truncated(t, saved), "flat:v2")
+	d.docker("rm", "donor")
+}
+
+// truncated is a copy of the first half of a file.
+func truncated(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path+".half", text[:len(text)/2], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path + ".half"
 }
 
 func TestDockerNetwork(t *testing.T) {
@@ -250,6 +272,9 @@ func TestDockerNetwork(t *testing.T) {
 	}
 	d.docker("rm", "-f", "web")
 	d.docker("network", "rm", "back")
+	d.docker("run", "-d", "--name", "old", "busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+	d.says("served", "run", "--rm", "--link", "old:site", "busybox", "wget", "-qO-", "http://site/page")
+	d.docker("rm", "-f", "old")
 }
 
 // kill -9 of the server: containers go on, and what was asked for holds.
