@@ -73,7 +73,7 @@ func (p *plan) decodeJSONBody(b []byte, v reflect.Value) error {
 			return err
 		}
 	default:
-		if err := p.decodeJSON(&r, v, nil); err != nil {
+		if err := p.decodeJSONValue(&r, target(v)); err != nil {
 			return err
 		}
 	}

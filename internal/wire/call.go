@@ -79,7 +79,7 @@ func Identify(svc *Service, r *Request) (*Call, error) {
 // Decode fills the input struct of the operation, to which in points. A
 // streaming member gets the request's body unread. Errors are of awserr.
 func (c *Call) Decode(in any) error {
-	p, err := c.Service.planOf(c.Operation.Input, reflect.TypeOf(in).Elem())
+	p, err := c.Service.inputPlan(c.Operation, reflect.TypeOf(in).Elem())
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (c *Call) Encode(w http.ResponseWriter, out any, requestID string) error {
 	if out == nil || reflect.ValueOf(out).IsNil() {
 		out = c.Operation.NewOutput()
 	}
-	p, err := c.Service.planOf(c.Operation.Output, reflect.TypeOf(out).Elem())
+	p, err := c.Service.outputPlan(c.Operation, reflect.TypeOf(out).Elem())
 	if err != nil {
 		return err
 	}

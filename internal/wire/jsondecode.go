@@ -3,6 +3,7 @@ package wire
 import (
 	"reflect"
 	"time"
+	"unsafe"
 )
 
 // JSONHook is what a hot type may implement on its pointer to read and write
@@ -18,47 +19,72 @@ type JSONMapHook interface {
 	DecodeJSONMap(r *JSONReader) (any, error)
 }
 
-// decodeJSON fills v, which is addressable, with the next value of r.
-func (p *plan) decodeJSON(r *JSONReader, v reflect.Value, m *field) error {
-	if p.hook {
-		return target(v).Addr().Interface().(JSONHook).DecodeJSON(r)
-	}
-	switch p.kind {
-	case Structure, Union:
-		return p.decodeJSONStruct(r, target(v))
-	case List:
-		return p.decodeJSONList(r, v)
-	case Map:
-		return p.decodeJSONMap(r, v)
-	}
-	return p.decodeJSONScalar(r, v, m)
+// Like answers, requests are read through pointers into the structs. Whoever
+// starts with a reflect.Value calls decodeJSONValue.
+
+// decodeJSONValue fills v, which is addressable, with the next value of r.
+func (p *plan) decodeJSONValue(r *JSONReader, v reflect.Value) error {
+	return p.decodeJSON(r, v.Addr().UnsafePointer(), nil)
 }
 
-func (p *plan) decodeJSONStruct(r *JSONReader, v reflect.Value) error {
+// decodeJSON fills the place, which is of the plan's type, with the next value
+// of r. m is the member that holds it, or nil.
+func (p *plan) decodeJSON(r *JSONReader, at unsafe.Pointer, m *field) error {
+	switch p.kind {
+	case Structure, Union:
+		if p.hook {
+			return reflect.NewAt(p.typ, at).Interface().(JSONHook).DecodeJSON(r)
+		}
+		return p.decodeJSONStruct(r, at)
+	case List:
+		return p.decodeJSONList(r, at)
+	case Map:
+		return p.decodeJSONMap(r, at)
+	}
+	return p.decodeJSONScalar(r, at, m)
+}
+
+func (p *plan) decodeJSONStruct(r *JSONReader, at unsafe.Pointer) error {
 	return r.Object(func(name []byte) error {
 		f := p.byWire[string(name)]
 		if f == nil {
 			_, err := r.Skip()
 			return err
 		}
-		return f.decodeJSON(r, v.Field(f.index), f)
+		return f.decodeJSONField(r, unsafe.Add(at, f.offset))
 	})
 }
 
-func (p *plan) decodeJSONList(r *JSONReader, v reflect.Value) error {
-	if list, ok := v.Addr().Interface().(*[]string); ok && p.elem.kind == String {
-		out := []string{}
-		err := r.Array(func() error {
-			s, err := r.String()
-			out = append(out, s)
-			return err
-		})
-		*list = out
+// decodeJSONField fills a struct's field. A pointer there is made first.
+func (f *field) decodeJSONField(r *JSONReader, at unsafe.Pointer) error {
+	if f.holder == byPointer {
+		held := (*unsafe.Pointer)(at)
+		if *held == nil {
+			*held = f.newJSON(r)
+		}
+		at = *held
+	}
+	return f.decodeJSON(r, at, f)
+}
+
+// newJSON returns a new zero value of the plan's type.
+func (p *plan) newJSON(r *JSONReader) unsafe.Pointer {
+	if p.kind == String {
+		return unsafe.Pointer(r.newString())
+	}
+	return reflect.New(p.typ).UnsafePointer()
+}
+
+func (p *plan) decodeJSONList(r *JSONReader, at unsafe.Pointer) error {
+	if p.elem.kind == String {
+		list, err := r.Strings()
+		*(*[]string)(at) = list
 		return err
 	}
-	n := 0
-	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	v := reflect.NewAt(p.typ, at).Elem()
+	v.Set(reflect.MakeSlice(p.typ, 0, 0))
 	size := p.elem.typ.Size()
+	n := 0
 	return r.Array(func() error {
 		if err := r.Charge(size); err != nil {
 			return err
@@ -66,12 +92,12 @@ func (p *plan) decodeJSONList(r *JSONReader, v reflect.Value) error {
 		v.Grow(1)
 		v.SetLen(n + 1)
 		n++
-		return p.elem.decodeJSON(r, v.Index(n-1), p.elem)
+		return p.elem.decodeJSON(r, v.Index(n-1).Addr().UnsafePointer(), p.elem)
 	})
 }
 
-func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
-	if m, ok := v.Addr().Interface().(*map[string]string); ok && p.elem.kind == String {
+func (p *plan) decodeJSONMap(r *JSONReader, at unsafe.Pointer) error {
+	if p.elem.kind == String {
 		out := map[string]string{}
 		err := r.Object(func(name []byte) error {
 			key := r.Key(name)
@@ -79,9 +105,10 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 			out[key] = s
 			return err
 		})
-		*m = out
+		*(*map[string]string)(at) = out
 		return err
 	}
+	v := reflect.NewAt(p.typ, at).Elem()
 	if p.elem.maps != nil {
 		m, err := p.elem.maps.DecodeJSONMap(r)
 		if err == nil {
@@ -89,8 +116,8 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 		}
 		return err
 	}
-	v.Set(reflect.MakeMap(v.Type()))
-	key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+	v.Set(reflect.MakeMap(p.typ))
+	key, value := reflect.New(p.typ.Key()).Elem(), reflect.New(p.typ.Elem()).Elem()
 	size := p.elem.typ.Size()
 	return r.Object(func(name []byte) error {
 		if err := r.Charge(size); err != nil {
@@ -98,7 +125,7 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 		}
 		key.SetString(r.Key(name))
 		value.SetZero()
-		if err := p.elem.decodeJSON(r, value, p.elem); err != nil {
+		if err := p.elem.decodeJSONValue(r, value); err != nil {
 			return err
 		}
 		v.SetMapIndex(key, value)
@@ -106,56 +133,47 @@ func (p *plan) decodeJSONMap(r *JSONReader, v reflect.Value) error {
 	})
 }
 
-func (p *plan) decodeJSONScalar(r *JSONReader, v reflect.Value, m *field) error {
+func (p *plan) decodeJSONScalar(r *JSONReader, at unsafe.Pointer, m *field) (err error) {
 	switch p.kind {
 	case String:
-		s, err := p.jsonString(r, m)
-		if err != nil {
-			return err
-		}
-		setString(v, s)
+		*(*string)(at), err = p.jsonString(r, m)
 	case Integer, Long:
-		text, err := r.number(p.kind)
-		if err != nil {
+		var n int64
+		if n, err = r.integer(p.kind); err != nil {
 			return err
 		}
-		n, ok := parseInt(string(text))
-		if !ok || !inRange(p.kind, n) {
-			return errSerialization("DECIMAL_VALUE cannot be converted to " + kindName(p.kind))
+		if p.kind == Long {
+			*(*int64)(at) = n
+		} else {
+			*(*int32)(at) = int32(n)
 		}
-		setInt(v, n)
 	case Float, Double:
-		f, err := r.float(p.kind)
-		if err != nil {
-			return err
-		}
-		setFloat(v, f)
+		*(*float64)(at), err = r.float(p.kind)
 	case Boolean:
-		b, err := r.Bool()
-		if err != nil {
-			return err
-		}
-		setBool(v, b)
+		*(*bool)(at), err = r.Bool()
 	case Timestamp:
-		t, err := r.time()
-		if err != nil {
-			return err
-		}
-		setTime(v, t)
+		*(*time.Time)(at), err = r.time()
 	case Blob:
-		b, err := r.Blob()
-		if err != nil {
-			return err
-		}
-		v.SetBytes(b)
+		*(*[]byte)(at), err = r.Blob()
 	case Document:
-		text, err := r.Skip()
-		if err != nil {
-			return err
-		}
-		v.SetBytes(append([]byte{}, text...))
+		var text []byte
+		text, err = r.Skip()
+		*(*[]byte)(at) = append([]byte{}, text...)
 	}
-	return nil
+	return err
+}
+
+// integer reads a whole number that fits the kind.
+func (r *JSONReader) integer(k Kind) (int64, error) {
+	text, err := r.number(k)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := parseInt(string(text))
+	if !ok || !inRange(k, n) {
+		return 0, errSerialization("DECIMAL_VALUE cannot be converted to " + kindName(k))
+	}
+	return n, nil
 }
 
 // jsonString reads a string, or of a JSON value member whatever there is.

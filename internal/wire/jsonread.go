@@ -24,6 +24,9 @@ type JSONReader struct {
 	from  int
 	to    int
 
+	spare []string // made together, to be pointed to one by one
+	list  []string // the elements of the list that is read
+
 	budget budget
 }
 
@@ -170,6 +173,41 @@ func (r *JSONReader) String() (string, error) {
 	return r.last(b), nil
 }
 
+// Text reads a string and returns a pointer to it.
+func (r *JSONReader) Text() (*string, error) {
+	s, err := r.String()
+	p := r.newString()
+	*p = s
+	return p, err
+}
+
+// newString returns a pointer to an empty string. Those of a small body are made
+// several at once.
+func (r *JSONReader) newString() *string {
+	if len(r.spare) == 0 {
+		if r.text == "" {
+			return new(string)
+		}
+		r.spare = make([]string, 16)
+	}
+	p := &r.spare[0]
+	r.spare = r.spare[1:]
+	return p
+}
+
+// Strings reads a list of strings.
+func (r *JSONReader) Strings() ([]string, error) {
+	start := len(r.list)
+	err := r.Array(func() error {
+		s, err := r.String()
+		r.list = append(r.list, s)
+		return err
+	})
+	list := append(make([]string, 0, len(r.list)-start), r.list[start:]...)
+	r.list = r.list[:start]
+	return list, err
+}
+
 // Key returns the name that Object has just handed on as a string.
 func (r *JSONReader) Key(name []byte) string { return r.last(name) }
 
@@ -187,19 +225,19 @@ func (r *JSONReader) StringBytes() ([]byte, error) {
 		return nil, r.mismatch("String")
 	}
 	start := r.i + 1
-	for i := start; i < len(r.b); i++ {
-		switch c := r.b[i]; {
-		case c == '"':
-			r.i = i + 1
-			r.plain, r.from, r.to = true, start, i
-			return r.b[start:i], nil
-		case c == '\\' || c >= utf8.RuneSelf:
-			return r.slowString(start, i)
-		case c < ' ':
-			return nil, errJSONSyntax()
-		}
+	i := start
+	for i < len(r.b) && plain[r.b[i]] {
+		i++
 	}
-	return nil, errJSONEnd()
+	if i == len(r.b) {
+		return nil, errJSONEnd()
+	}
+	if r.b[i] != '"' {
+		return r.slowString(start, i)
+	}
+	r.i = i + 1
+	r.plain, r.from, r.to = true, start, i
+	return r.b[start:i], nil
 }
 
 // slowString reads on from i a string that has escapes or is not ASCII.

@@ -60,14 +60,47 @@ func (f *field) streaming() bool {
 	return f.kind == Blob && (f.member.Is|f.shape.Is)&Streaming != 0
 }
 
+// inMemory fails for a stream, which can only be a whole body.
+func (f *field) inMemory() error {
+	if f.kind == Blob && f.typ != typeBytes {
+		return fmt.Errorf("%s is not the whole body", f.typ)
+	}
+	return nil
+}
+
 type planKey struct {
 	shape uint16
 	typ   reflect.Type
 }
 
 type planCache struct {
-	done sync.Map // planKey -> *plan
-	mu   sync.Mutex
+	done    sync.Map // planKey -> *plan
+	inputs  sync.Map // *Operation -> *plan, of its own type
+	outputs sync.Map
+	mu      sync.Mutex
+}
+
+// inputPlan returns the plan for an operation's input, which is of the type.
+func (s *Service) inputPlan(o *Operation, typ reflect.Type) (*plan, error) {
+	return s.planAt(&s.plans.inputs, o, o.Input, typ)
+}
+
+// outputPlan returns the plan for an operation's output, which is of the type.
+func (s *Service) outputPlan(o *Operation, typ reflect.Type) (*plan, error) {
+	return s.planAt(&s.plans.outputs, o, o.Output, typ)
+}
+
+// planAt looks first where every request of the operation does: a key that is a
+// pointer is found without an allocation.
+func (s *Service) planAt(m *sync.Map, o *Operation, shape uint16, typ reflect.Type) (*plan, error) {
+	if p, ok := m.Load(o); ok && p.(*plan).typ == typ {
+		return p.(*plan), nil
+	}
+	p, err := s.planOf(shape, typ)
+	if err == nil {
+		m.Store(o, p)
+	}
+	return p, err
 }
 
 // planOf returns the plan for values of a Go type by a shape. It fails if the
@@ -171,8 +204,10 @@ func (b *planner) plan(index uint16, typ reflect.Type) (*plan, error) {
 			return nil, mismatch
 		}
 		var err error
-		p.elem, err = b.field(&shape.Members[0], typ.Elem())
-		return p, err
+		if p.elem, err = b.field(&shape.Members[0], typ.Elem()); err != nil {
+			return nil, err
+		}
+		return p, p.elem.inMemory()
 	case Map:
 		if typ.Kind() != reflect.Map || typ.Key().Kind() != reflect.String || len(shape.Members) != 2 {
 			return nil, mismatch
@@ -181,8 +216,10 @@ func (b *planner) plan(index uint16, typ reflect.Type) (*plan, error) {
 		if p.key, err = b.field(&shape.Members[0], typ.Key()); err != nil {
 			return nil, err
 		}
-		p.elem, err = b.field(&shape.Members[1], typ.Elem())
-		return p, err
+		if p.elem, err = b.field(&shape.Members[1], typ.Elem()); err != nil {
+			return nil, err
+		}
+		return p, p.elem.inMemory()
 	case Timestamp:
 		if typ != typeTime {
 			return nil, mismatch
@@ -235,6 +272,11 @@ func (b *planner) structure(p *plan) error {
 	}
 	for i := range p.fields {
 		b.place(p, &p.fields[i])
+	}
+	for _, f := range p.body {
+		if err := f.inMemory(); err != nil {
+			return fmt.Errorf("%s.%s: %w", p.shape.Name, f.member.Name, err)
+		}
 	}
 	b.queryNames(p)
 	return nil

@@ -3,7 +3,7 @@ package wire
 import (
 	"reflect"
 	"slices"
-	"strings"
+	"sort"
 	"sync"
 )
 
@@ -237,8 +237,9 @@ const DefaultMaxRequest = 16 << 20
 
 // Operation returns the operation of that name, or nil.
 func (s *Service) Operation(name string) *Operation {
-	i, ok := slices.BinarySearchFunc(s.Operations, name, func(o Operation, n string) int { return strings.Compare(o.Name, n) })
-	if !ok {
+	// by index: a comparison that is handed operations copies each
+	i := sort.Search(len(s.Operations), func(i int) bool { return s.Operations[i].Name >= name })
+	if i == len(s.Operations) || s.Operations[i].Name != name {
 		return nil
 	}
 	return &s.Operations[i]
@@ -246,8 +247,8 @@ func (s *Service) Operation(name string) *Operation {
 
 // Shape returns the shape of that name, or nil.
 func (s *Service) Shape(name string) *Shape {
-	i, ok := slices.BinarySearchFunc(s.Shapes, name, func(o Shape, n string) int { return strings.Compare(o.Name, n) })
-	if !ok {
+	i := sort.Search(len(s.Shapes), func(i int) bool { return s.Shapes[i].Name >= name })
+	if i == len(s.Shapes) || s.Shapes[i].Name != name {
 		return nil
 	}
 	return &s.Shapes[i]

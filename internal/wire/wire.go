@@ -11,6 +11,11 @@
 // restXml), query.go (awsQuery and ec2Query), cbor.go (rpcv2Cbor, and the CBOR
 // that the Java SDK speaks to Kinesis), events.go and frame.go (event streams).
 //
+// JSON, the hottest of the bodies, is read and written through unsafe pointers
+// into the structs: reflection takes more time for a field than all the rest.
+// That each pointer is to what the plan says is proved when the plan is made from
+// the Go type.
+//
 // All that comes in is taken for hostile: bodies have a size, a depth and a
 // memory that they may grow to, forms a number of parameters, and no input makes
 // a decoder panic. Streaming members are never held in memory.

@@ -14,15 +14,15 @@ func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 		var err error
 		switch string(name) {
 		case "S":
-			v.S, err = text(r)
+			v.S, err = r.Text()
 		case "N":
-			v.N, err = text(r)
+			v.N, err = r.Text()
 		case "B":
 			v.B, err = r.Blob()
 		case "SS":
-			v.SS, err = texts(r)
+			v.SS, err = r.Strings()
 		case "NS":
-			v.NS, err = texts(r)
+			v.NS, err = r.Strings()
 		case "BS":
 			v.BS = [][]byte{}
 			err = r.Array(func() error {
@@ -58,24 +58,9 @@ func (v *AttributeValue) DecodeJSON(r *wire.JSONReader) error {
 // DecodeJSONMap implements wire.JSONMapHook.
 func (*AttributeValue) DecodeJSONMap(r *wire.JSONReader) (any, error) { return values(r) }
 
-func text(r *wire.JSONReader) (*string, error) {
-	s, err := r.String()
-	return &s, err
-}
-
 func truth(r *wire.JSONReader) (*bool, error) {
 	b, err := r.Bool()
 	return &b, err
-}
-
-func texts(r *wire.JSONReader) ([]string, error) {
-	list := []string{}
-	err := r.Array(func() error {
-		s, err := r.String()
-		list = append(list, s)
-		return err
-	})
-	return list, err
 }
 
 func values(r *wire.JSONReader) (map[string]AttributeValue, error) {
