@@ -166,7 +166,7 @@ func (f *function) warm(ctx context.Context, b *bench, a *api, role string) erro
 		if _, _, err := load(ctx, n, time.Second, act); err != nil { // which warms
 			return err
 		}
-		took, rate, err := load(ctx, n, b.span, act)
+		took, rate, each, err := a.load(ctx, n, b.span, act)
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (f *function) warm(ctx context.Context, b *bench, a *api, role string) erro
 			bar = "p50 1 ms"
 		}
 		b.table.add(fmt.Sprintf("warm invoke, %s (%s), %d at once", f.name, f.runtime, n), bar,
-			"%.0f a second; p50 %s, p99 %s", rate, ms(took.at(0.5)), ms(took.at(0.99)))
+			"%.0f a second; p50 %s, p99 %s; %s", rate, ms(took.at(0.5)), ms(took.at(0.99)), each)
 	}
 	return nil
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,15 +20,16 @@ type api struct {
 	endpoint string
 	key      auth.Credential
 	http     *http.Client
+	pid      int // of the server
 }
 
-func newAPI(endpoint, key, secret string) *api {
+func newAPI(endpoint, key, secret string, pid int) *api {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost, t.DisableCompression = 256, true
-	return &api{endpoint, auth.Credential{AccessKey: key, Secret: secret}, &http.Client{Transport: t}}
+	return &api{endpoint, auth.Credential{AccessKey: key, Secret: secret}, &http.Client{Transport: t}, pid}
 }
 
-func (s *server) api() *api { return newAPI(s.endpoint, "test", "test") }
+func (s *server) api() *api { return newAPI(s.endpoint, "test", "test", s.cmd.Process.Pid) }
 
 // do signs a request and returns the answer's body.
 func (a *api) do(r *http.Request, service string, body []byte) ([]byte, error) {
@@ -69,6 +73,35 @@ func call[O any](ctx context.Context, a *api, service *wire.Service, operation s
 		return nil, fmt.Errorf("%s %s: %w", service.ID, operation, err)
 	}
 	return out, nil
+}
+
+// load has n clients do something over and over, and says besides how much
+// processor time the server took for each: on a shared machine the rate tells
+// as much of the clients.
+func (a *api) load(ctx context.Context, n int, span time.Duration, act func(client, turn int) error) (took times, rate float64, each string, err error) {
+	before := processor(a.pid)
+	took, rate, err = load(ctx, n, span, act)
+	used := processor(a.pid) - before
+	return took, rate, fmt.Sprintf("%.0f µs of the server's processor time each", float64(used.Microseconds())/float64(max(1, len(took)))), err
+}
+
+// processor returns the processor time that a process has taken, 0 if it is gone.
+func processor(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // after the name: state is field 3, user and system time 14 and 15
+	fields := strings.Fields(rest)
+	var ticks int
+	for _, i := range []int{14 - 3, 15 - 3} {
+		n, err := strconv.Atoi(fields[i])
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 on Linux
 }
 
 // load has n clients do something over and over, for a time. It returns how long

@@ -83,5 +83,5 @@ func (p peer) measure(ctx context.Context, b *bench) error {
 	if err := answers(ctx, "http://"+address+"/"); err != nil {
 		return err
 	}
-	return objects(ctx, b, p.name, newAPI("http://"+address, p.key, p.secret))
+	return objects(ctx, b, p.name, newAPI("http://"+address, p.key, p.secret, cmd.Process.Pid))
 }

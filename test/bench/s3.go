@@ -57,7 +57,7 @@ func objects(ctx context.Context, b *bench, who string, a *api) error {
 				}
 			}
 		}
-		took, rate, err := load(ctx, c.clients, b.span, func(client, turn int) error {
+		took, rate, each, err := a.load(ctx, c.clients, b.span, func(client, turn int) error {
 			var body []byte
 			if c.method == http.MethodPut {
 				body = c.body
@@ -75,7 +75,7 @@ func objects(ctx context.Context, b *bench, who string, a *api) error {
 		if len(c.body) > 1<<20 {
 			figure = fmt.Sprintf("%.0f MB/s", rate*float64(len(c.body))/1e6)
 		}
-		b.table.add(fmt.Sprintf("%s%s, %d connections", who, c.what, c.clients), "", "%s; p50 %s, p99 %s", figure, ms(took.at(0.5)), ms(took.at(0.99)))
+		b.table.add(fmt.Sprintf("%s%s, %d connections", who, c.what, c.clients), "", "%s; p50 %s, p99 %s; %s", figure, ms(took.at(0.5)), ms(took.at(0.99)), each)
 	}
 	return nil
 }

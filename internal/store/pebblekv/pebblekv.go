@@ -34,6 +34,7 @@ import (
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"skerry/internal/store/kv"
@@ -181,8 +182,10 @@ func complete(fs vfs.FS, dir string) error {
 // tuned returns Pebble's options for a small process.
 func tuned(o Options) *pebble.Options {
 	l := logger{o.Log}
-	return &pebble.Options{
-		Cache:              pebble.NewCache(4 << 20),
+	opts := &pebble.Options{
+		// Memtables, of which there are two or three under load, are taken off the
+		// cache: what is left holds blocks, and is used only as they are read.
+		Cache:              pebble.NewCache(int64(4*o.MemTable) + 16<<20),
 		MemTableSize:       o.MemTable,
 		MaxOpenFiles:       256,
 		FormatMajorVersion: pebble.FormatNewest,
@@ -192,6 +195,13 @@ func tuned(o Options) *pebble.Options {
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { l.Errorf("file %s is damaged: %v", i.Path, i.Details) },
 		},
 	}
+	for i := range opts.Levels {
+		// A row that is not in a file is found out without reading its blocks, and one
+		// that is there by one index.
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		opts.Levels[i].IndexBlockSize = 256 << 10
+	}
+	return opts
 }
 
 // Close implements kv.Driver.
