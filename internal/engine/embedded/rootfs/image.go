@@ -5,6 +5,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,6 +47,7 @@ type Tree struct {
 	layers  []int // to be mounted, then what is written
 	mounted bool
 	whole   bool // "f" is mounted
+	begin   look // at the folder that takes what is written
 }
 
 // Image opens what the root of a container is made of. The lowest layer is the
@@ -175,7 +177,54 @@ func (t *Tree) mount() error {
 		return fmt.Errorf("overlay of %d layers: %w", len(lower), err)
 	}
 	t.mounted = true
+	if len(t.layers) > len(lower) {
+		t.begin, _ = lookAt("u/upper") // one that has something in it is like no other
+	}
 	return nil
+}
+
+// look is what a folder that was empty when it was looked at is like.
+type look struct {
+	mode, uid, gid   uint32
+	changed, written unix.Timespec
+	attributes       string // names
+}
+
+func lookAt(dir string) (l look, err error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return l, err
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	if _, err := f.Readdirnames(1); err != io.EOF {
+		return l, fmt.Errorf("%s is not empty: %w", dir, errors.Join(err, unix.ENOTEMPTY))
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return l, err
+	}
+	names := make([]byte, 1<<10)
+	n, err := unix.Flistxattr(fd, names)
+	return look{st.Mode, st.Uid, st.Gid, st.Ctim, st.Mtim, string(names[:max(n, 0)])}, err
+}
+
+// Untouched says that nothing has been written since the tree was mounted: another
+// container, whose ids are the same, can have it. Nobody uses it now.
+func (t *Tree) Untouched() (is bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.mounted || t.image.Disk > 0 {
+		return false
+	}
+	if t.image.Upper == "" {
+		return true
+	}
+	t.leave(func() {
+		now, err := lookAt(t.path + "/u/upper")
+		is = err == nil && now == t.begin
+	})
+	return is
 }
 
 // NewUpper makes a folder for what a container writes.

@@ -21,44 +21,46 @@ import (
 
 // container is one of them. Its fields up to mu do not change after create.
 type container struct {
-	id      engine.ID
-	account string
-	labels  map[string]string
-	created time.Time
-	command []string
-	env     []string
-	dir     string
-	user    engine.User
-	home    string // the user's, where the environment is to have it
-	bounds  bounds
-	rlimits []engine.Rlimit
-	tty     bool
-	stdin   bool
-	spec    *engine.Spec
-	image   image
-	host    bool // the machine's network
-	clean   bool // nothing in its network can have been changed
-	box     *sandbox
-	slot    *network.Slot // the sandbox's
-	group   *cgroup.Group
-	bound   *bound // what limits it together with others; nil: nothing
-	log     *log
-	mu      sync.Mutex
-	state   engine.State
-	removed bool
-	run     *run      // the last one, or the one to come
-	ready   *prepared // until the start
-	stdio   stdio
-	tree    *rootfs.Tree // of an image
-	written bool         // the tree can be written
-	limits  engine.Limits
-	pid     int
-	pidfd   int
-	mounts  int // its namespace of mounts while it runs, see finish; -1
-	started time.Time
-	exit    *engine.Exit
-	cursors [2]engine.Cursor // of the last run's events started and exited
-	past    []engine.Cursor  // of earlier runs' events
+	id        engine.ID
+	account   string
+	labels    map[string]string
+	created   time.Time
+	command   []string
+	env       []string
+	dir       string
+	user      engine.User
+	home      string // the user's, where the environment is to have it
+	bounds    bounds
+	rlimits   []engine.Rlimit
+	tty       bool
+	stdin     bool
+	spec      *engine.Spec
+	image     image
+	host      bool // the machine's network
+	clean     bool // nothing in its network can have been changed
+	box       *sandbox
+	slot      *network.Slot // the sandbox's
+	group     *cgroup.Group
+	bound     *bound // what limits it together with others; nil: nothing
+	log       *log
+	mu        sync.Mutex
+	state     engine.State
+	removed   bool      // it is not started again
+	forgotten bool      // by the remove that was the first
+	run       *run      // the last one, or the one to come
+	ready     *prepared // until the start
+	stdio     stdio
+	tree      *rootfs.Tree // of an image
+	written   bool         // the tree can be written
+	opened    bool         // main has, or had, a descriptor of its root
+	limits    engine.Limits
+	pid       int
+	pidfd     int
+	mounts    int // its namespace of mounts while it runs, see finish; -1
+	started   time.Time
+	exit      *engine.Exit
+	cursors   [2]engine.Cursor // of the last run's events started and exited
+	past      []engine.Cursor  // of earlier runs' events
 
 	published *network.Published // while it runs
 }
@@ -345,25 +347,29 @@ func (s *supervisor) remove(c *container) {
 		<-c.run.gone // whose they are may want to do away with them
 	}
 	c.mu.Lock()
+	if c.forgotten {
+		c.mu.Unlock()
+		return // another remove was faster
+	}
+	c.forgotten = true
 	cursors := append(c.cursors[:], c.past...)
-	box, bound := c.box, c.bound
+	box, bound, tree := c.box, c.bound, s.takeTree(c)
 	c.box, c.slot, c.bound = nil, nil, nil
 	c.mu.Unlock()
 	s.mu.Lock()
-	known := s.containers[c.id] == c
 	delete(s.containers, c.id)
 	s.mu.Unlock()
 	s.journal.forget(cursors...)
-	if !known {
-		return // another remove was faster
-	}
-	if box != nil {
-		s.leave(c.id, box, !c.clean)
+	rest := s.dropTree(c, tree)
+	switch {
+	case box != nil:
+		s.leave(c.id, box, !c.clean, rest)
+	case rest != nil:
+		s.janitor.Go(rest)
 	}
 	if bound != nil {
 		s.unbind(bound)
 	}
-	s.dropTree(c)
 	if err := errors.Join(s.removeRun(c.id), os.RemoveAll(c.log.dir)); err != nil {
 		fmt.Fprintln(os.Stderr, "supervisor:", err)
 	}

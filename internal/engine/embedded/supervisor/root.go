@@ -63,6 +63,9 @@ func (s *supervisor) makeRoot(c *container) error {
 
 // makeTree mounts a container's image, with a folder for what is written or none.
 func (s *supervisor) makeTree(c *container, written bool) (err error) {
+	if _, err := os.Lstat(s.upper(c.id)); err != nil && s.keptRoot(c, written) {
+		return nil
+	}
 	i := rootfs.Image{Layers: c.image.layers, Userns: c.userns(), Base: c.base(), Trusted: c.bounds.newPrivileges, Devices: c.bounds.privileged}
 	if written {
 		i.Upper = s.upper(c.id)
@@ -84,7 +87,6 @@ func (s *supervisor) makeTree(c *container, written bool) (err error) {
 // its time to find a place for a new folder.
 type spares struct {
 	mu    sync.Mutex
-	next  int
 	ready []string
 }
 
@@ -114,9 +116,8 @@ func (s *supervisor) makeSpare() {
 		s.spares.mu.Unlock()
 		return
 	}
-	s.spares.next++
-	path := filepath.Join(s.uppers(), fmt.Sprintf(".spare%d", s.spares.next)) // no container has such an id
 	s.spares.mu.Unlock()
+	path := s.place()
 	if err := rootfs.NewUpper(path); err != nil {
 		return // who needs one sees the error
 	}
@@ -223,6 +224,7 @@ func (s *supervisor) rootFor(c *container) (fd int, root protocol.Root, err erro
 	if fd, err = s.rootOf(c); err != nil {
 		return -1, root, err
 	}
+	c.opened = true
 	root.ReadOnly = c.state == engine.Exited && !c.spec.Root.Writable
 	if c.slot != nil {
 		root.Base = c.slot.Base
@@ -257,25 +259,4 @@ func (s *supervisor) piece(c *container, m engine.Mount) (p rootfs.Piece, err er
 	}
 	p.File = st.Mode&unix.S_IFMT != unix.S_IFDIR
 	return p, nil
-}
-
-// dropTree gives up a container's root and what it has written, on the side:
-// its files may be many.
-func (s *supervisor) dropTree(c *container) {
-	c.mu.Lock()
-	tree, run := c.tree, c.run
-	c.tree = nil
-	c.mu.Unlock()
-	if c.image.id == "" {
-		return
-	}
-	s.janitor.Go(func() {
-		<-run.gone
-		if tree != nil {
-			tree.Close()
-		}
-		if err := os.RemoveAll(s.upper(c.id)); err != nil {
-			fmt.Fprintln(os.Stderr, "supervisor:", err)
-		}
-	})
 }

@@ -51,11 +51,11 @@ func (s *supervisor) join(c *container, n engine.Network) error {
 			err = box.agree(c.account, n)
 		}
 		if err != nil {
-			s.leave(c.id, box, false)
+			s.leave(c.id, box, false, nil)
 			return err
 		}
 		if box.slot == nil {
-			s.leave(c.id, box, false)
+			s.leave(c.id, box, false, nil)
 			continue // who was first has failed; now perhaps this one
 		}
 		c.box, c.slot = box, box.slot
@@ -132,7 +132,9 @@ func (b *sandbox) agree(account string, n engine.Network) error {
 // leave counts a container out; changed says that it may have changed the
 // network. With the last one the slot goes back, and what others may want of it
 // (its name, its address on a network) is free when this returns.
-func (s *supervisor) leave(id engine.ID, box *sandbox, changed bool) {
+// rest, if there is any, is done on the side, and before the slot's next container
+// comes: it may get this one's root.
+func (s *supervisor) leave(id engine.ID, box *sandbox, changed bool, rest func()) {
 	s.boxes.mu.Lock()
 	delete(s.boxes.shared, id)
 	box.changed = box.changed || changed
@@ -142,13 +144,22 @@ func (s *supervisor) leave(id engine.ID, box *sandbox, changed bool) {
 		delete(s.boxes.byName, box.name)
 	}
 	s.boxes.mu.Unlock()
-	switch {
-	case !last || box.slot == nil:
-	case box.network.Mode == engine.NetworkNamed:
+	give := last && box.slot != nil
+	if give && box.network.Mode == engine.NetworkNamed {
 		s.pool.Give(box.slot, !box.changed)
-	default:
-		s.janitor.Go(func() { s.pool.Give(box.slot, !box.changed) })
+		give = false
 	}
+	if rest == nil && !give {
+		return
+	}
+	s.janitor.Go(func() {
+		if rest != nil {
+			rest()
+		}
+		if give {
+			s.pool.Give(box.slot, !box.changed)
+		}
+	})
 }
 
 // alter notes that a sandbox's network is no longer like a new one's.

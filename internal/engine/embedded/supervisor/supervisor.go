@@ -75,6 +75,7 @@ type supervisor struct {
 	firewall sync.Mutex // of SetFirewall
 	roots    *rootfs.Roots
 	spares   spares
+	kept     kept
 	disks    *rootfs.Disks
 	spawner  *rootfs.Room
 	walls    walls
@@ -274,6 +275,7 @@ func (s *supervisor) serve() {
 				return
 			}
 		case <-idle.C:
+			s.kept.drop(time.Now().Add(-keepFor))
 			if s.abandoned() {
 				s.end(true)
 				return
@@ -352,6 +354,7 @@ func (s *supervisor) end(forget bool) {
 		fmt.Fprintln(os.Stderr, "supervisor: some containers would not end in time")
 		return
 	}
+	s.kept.drop(time.Now())
 	s.disks.Close()
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
