@@ -147,7 +147,9 @@ func single(a netip.Addr) *net.IPNet {
 // wire gives a slot's namespace an eth0 that leads to the router.
 func (r *Router) wire(s *Slot, h *netlink.Handle) (err error) {
 	name := fmt.Sprintf("s%d", s.number)
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: r.mtu}, PeerName: "eth0", PeerNamespace: netlink.NsFd(s.Net)}
+	// one queue, not one for each processor: a link of this kind sends without a queue's lock
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: r.mtu, NumTxQueues: 1, NumRxQueues: 1},
+		PeerName: "eth0", PeerNamespace: netlink.NsFd(s.Net), PeerNumTxQueues: 1, PeerNumRxQueues: 1}
 	if err := r.handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("network: link: %w", err)
 	}

@@ -5,7 +5,7 @@
 // own takes them in. So the machine's mount table never sees them, and there is
 // nothing to unmount afterwards.
 //
-// A Room is a mount namespace with nothing but an empty folder in it. Containers
+// A Room is a mount namespace with nothing but two empty folders in it. Containers
 // are cloned from a thread that stands in a room: cloning copies the caller's
 // mount table, which costs 1.4 ms for every thousand mounts. Prepared roots are
 // kept whole in a room of their own and copied from there, a few microseconds a
@@ -13,6 +13,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -31,8 +32,12 @@ type Room struct {
 	proc int // the machine's /proc
 }
 
-// Anchor is the empty folder of a room on which a root can be mounted.
-const Anchor = "/r"
+// What is in a room: an empty folder on which a root can be mounted, and one that
+// nothing can be made in, a mount of its own, for what is to be seen as empty.
+const (
+	Anchor = "/r"
+	Empty  = "/e"
+)
 
 // NewRoom makes a room; scratch is an empty folder of the machine, used only
 // while the room is made.
@@ -70,7 +75,10 @@ func (r *Room) enterNew(scratch string) (err error) {
 	steps := []func() error{
 		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") },
 		func() error { return unix.Mount("tmpfs", scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755") },
-		func() error { return os.Mkdir(scratch+Anchor, 0o755) },
+		func() error { return errors.Join(os.Mkdir(scratch+Anchor, 0o755), os.Mkdir(scratch+Empty, 0o755)) },
+		func() error {
+			return unix.Mount("tmpfs", scratch+Empty, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "size=0,nr_inodes=2")
+		},
 		func() error { return unix.Chdir(scratch) },
 		func() error { return unix.PivotRoot(".", ".") },
 		func() error { return unix.Unmount(".", unix.MNT_DETACH) },

@@ -12,6 +12,7 @@ import (
 
 	"skerry/internal/engine"
 	"skerry/internal/engine/embedded/cgroup"
+	"skerry/internal/engine/embedded/rootfs"
 	"skerry/internal/engine/embedded/spawn"
 )
 
@@ -29,6 +30,13 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 		sys = own
 	}
 	mount("sysfs", "/sys", sys, "")
+	if !c.bounds.privileged {
+		// one file system for all, not one each
+		for _, p := range s.walls.maskedFolders {
+			t.Add("mask "+p, unix.SYS_MOUNT, t.String(oldRoot+rootfs.Empty), t.String(p), 0, unix.MS_BIND)
+		}
+	}
+	coverRoot(t, c.ready.dev)
 	addGroups(t, c.ready.groups)
 	empty := t.String("")
 	if pts := c.stdio.pts; pts >= 0 {
@@ -78,15 +86,13 @@ func (c *container) shmSize() int64 {
 	return defaultShm
 }
 
-// addMasks hides and closes paths that are the machine's, not the container's.
+// addMasks hides and closes files that are the machine's, not the container's;
+// folders are hidden by addMounts.
 func (s *supervisor) addMasks(t *spawn.Table) {
 	const own = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	null, none := t.String("/dev/null"), t.String("tmpfs")
+	null := t.String("/dev/null")
 	for _, p := range s.walls.maskedFiles {
 		t.Add("mask "+p, unix.SYS_MOUNT, null, t.String(p), 0, unix.MS_BIND)
-	}
-	for _, p := range s.walls.maskedFolders {
-		t.Add("mask "+p, unix.SYS_MOUNT, none, t.String(p), none, own|unix.MS_RDONLY, t.String("size=0,nr_inodes=2"))
 	}
 	for _, p := range s.walls.readOnly {
 		path := t.String(p)

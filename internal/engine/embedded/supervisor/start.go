@@ -129,7 +129,7 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 		t.Add("network namespace", unix.SYS_SETNS, uintptr(c.slot.Net), unix.CLONE_NEWNET)
 	}
 	t.Add("setsid", unix.SYS_SETSID)
-	addRoot(t, p.root, p.dev)
+	addRoot(t, p.root)
 	s.addMounts(t, c)
 	addSysctls(t, c.spec.Sysctls)
 	if !c.bounds.privileged {
@@ -151,19 +151,25 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 	return nil
 }
 
-// addRoot makes the root of the container its root. The room's, an empty
-// folder, goes under /dev/mqueue, where a mount then covers it for good: to
-// unmount it would be to wait for a grace period of the kernel, a millisecond
-// and on a busy machine ten.
-func addRoot(t *spawn.Table, root, dev int) {
+// oldRoot is where the room's root goes.
+const oldRoot = "/dev/mqueue"
+
+// addRoot makes the root of the container its root. The room's, which is as good
+// as empty, goes where coverRoot covers it for good: to unmount it would be to wait
+// for a grace period of the kernel, a millisecond and on a busy machine ten.
+func addRoot(t *spawn.Table, root int) {
 	anchor := t.String(rootfs.Anchor)
 	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+"/dev/mqueue"))
+	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+oldRoot))
 	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
+}
+
+// coverRoot mounts /dev, if the container has one of its own, and /dev/mqueue.
+func coverRoot(t *spawn.Table, dev int) {
 	if dev > 0 {
 		t.Add("mount /dev", unix.SYS_MOVE_MOUNT, uintptr(dev), t.String(""), atCwd, t.String("/dev"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String("/dev/mqueue"), t.String("mqueue"),
+	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String(oldRoot), t.String("mqueue"),
 		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.String(""))
 }
 
