@@ -17,6 +17,7 @@ import (
 
 	"skerry/internal/base/clock"
 	"skerry/internal/blob"
+	"skerry/internal/engine"
 	"skerry/internal/engine/embedded"
 	"skerry/internal/engine/enginetest"
 	"skerry/internal/engine/image"
@@ -267,6 +268,75 @@ func TestRealKills(t *testing.T) {
 		if code(s.of("main")) != exit || !slices.Equal(slices.Compact(got), want) {
 			t.Errorf("task %d: %q, %+v", i, got, s.Status)
 		}
+	}
+	w.empty()
+}
+
+// TestRealDefinition: what a container's definition says is so inside.
+func TestRealDefinition(t *testing.T) {
+	w := realWorld(t)
+	can, err := w.Engine.Info(t.Context())
+	if err != nil || !can.MemoryLimit || !can.CPULimit || can.Cgroups != 1 {
+		t.Skipf("its limits are read from version 1's files: %v, %v", can.Missing, err)
+	}
+	inside := map[string]string{ // what to run, and what it prints
+		"pwd": "/work", "id -u": "1000", "id -G": "1000 2000", "hostname": "named", "ulimit -n": "500", "ulimit -Hn": "600",
+		"cat /proc/sys/net/core/somaxconn": "123", "stat -f -c %b /dev/shm": "2048", "stat -f -c %b /small": "1024",
+		"touch /small/x && echo kept": "", "touch /x || echo closed": "closed", "test $$ -eq 1 || echo child": "child",
+		"awk '/^10.1.2.3/ {print $2}' /etc/hosts": "other", "awk '/^search/ {print $2}' /etc/resolv.conf": "example.com",
+		"awk '/^nameserver/ {print $2}' /etc/resolv.conf": "10.9.8.7", "awk '/^options/ {print $2}' /etc/resolv.conf": "ndots:3",
+		"stat -c %F /dev/mine": "character special file", "awk '/^CapBnd/ {print $2}' /proc/self/status": "0000000000001000",
+		"awk '/^NoNewPrivs/ {print $2}' /proc/self/status":      "1",
+		"cat /sys/fs/cgroup/memory/memory.limit_in_bytes":       "67108864",
+		"cat /sys/fs/cgroup/memory/memory.soft_limit_in_bytes":  "33554432",
+		"cat /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes": "75497472",
+		"cat /sys/fs/cgroup/cpu/cpu.shares":                     "256",
+		"echo $GREETING":                                        "good morning", "test -t 1 || echo no terminal": "no terminal", "head -c 1 | wc -c": "0",
+	}
+	var asked []string
+	script := ""
+	for what := range inside {
+		script += fmt.Sprintf("echo '<%d>'; { %s; } 2>/dev/null\n", len(asked), what)
+		asked = append(asked, what)
+	}
+	c := sh("main", "")
+	c.EntryPoint, c.Command = []string{"sh", "-c"}, []string{script}
+	c.Dir, c.User, c.Hostname, c.Init, c.ReadonlyRoot, c.NoNewPrivileges = "/work", "app", "named", true, true, true
+	c.Ulimits, c.SystemControls = []engine.Rlimit{{Name: "nofile", Soft: 500, Hard: 600}}, map[string]string{"net.core.somaxconn": "123"}
+	c.ShmSize, c.Tmpfs = 8<<20, []Tmpfs{{Path: "/small", Size: 4 << 20, Mode: 0o700}}
+	c.ExtraHosts = []engine.Host{{Name: "other", Address: netip.MustParseAddr("10.1.2.3")}}
+	c.DNS = engine.DNS{Servers: []netip.Addr{netip.MustParseAddr("10.9.8.7")}, Search: []string{"example.com"}, Options: []string{"ndots:3"}}
+	c.Devices, c.DropCapabilities, c.AddCapabilities = []engine.Device{{Source: "/dev/null", Target: "/dev/mine"}}, []string{"ALL"}, []string{"NET_ADMIN"}
+	c.Memory, c.MemoryReservation, c.Swap, c.CPU = 64<<20, 32<<20, 8<<20, 256
+	c.Environment = []Variable{{"GREETING", "good morning"}}
+	terminal := sh("terminal", "test -t 0 && test -t 1 && tty; read line; echo got $line")
+	terminal.TTY, terminal.Interactive, terminal.Essential = true, true, false
+	c.DependsOn = []Dependency{{"terminal", OnSuccess}}
+	one := task(c, terminal)
+	one.Pull, one.Network.Mode = PullOnce, Bridge
+	w.begin(one)
+	w.until(one, 0, "its terminal", func(*Status) bool { return slices.Contains(w.stream(one, "terminal"), "/dev/pts/0") })
+	input, err := w.Engine.Input(t.Context(), containerID(one.ID, "terminal"))
+	if err == nil {
+		_, err = input.Write([]byte("typed\n"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	s := w.reaches(one, Stopped)
+	if got := w.stream(one, "terminal"); !slices.Contains(got, "got typed") {
+		t.Errorf("%q", got)
+	}
+	all := strings.Join(append(w.stream(one, "main"), "<"), "\n")
+	for i, what := range asked {
+		_, rest, _ := strings.Cut(all, fmt.Sprintf("<%d>\n", i))
+		if got, _, ok := strings.Cut(rest, "<"); !ok || strings.TrimSpace(got) != inside[what] {
+			t.Errorf("%s: %.60q, want %q", what, got, inside[what])
+		}
+	}
+	if code(s.of("main")) != 0 {
+		t.Errorf("%+v", s.Status)
 	}
 	w.empty()
 }
