@@ -435,6 +435,21 @@ func TestRealVolumeOfImage(t *testing.T) {
 	w.empty()
 }
 
+// BenchmarkOutput is how fast a container's output goes to its sink.
+func BenchmarkOutput(b *testing.B) {
+	w := realWorld(b)
+	w.stop()
+	w.config.PutLogs = func(context.Context, LogBatch) error { return nil }
+	w.start()
+	const size = 64 << 20
+	c := sh("main", fmt.Sprint("yes ", strings.Repeat("0123456789", 10), " | head -c ", size))
+	c.Log.Options["mode"] = "blocking"
+	b.SetBytes(size)
+	for b.Loop() {
+		w.reaches(w.beginReal(c), Stopped)
+	}
+}
+
 // BenchmarkTask is a trivial task with its log, from Run to STOPPED, 16 at a time.
 func BenchmarkTask(b *testing.B) {
 	w := realWorld(b)

@@ -17,7 +17,7 @@ const (
 	shipWait    = time.Second            // after a failure; it doubles
 	maxShipWait = 16 * time.Second
 	patience    = time.Minute // with a sink that takes nothing, once the container has ended
-	holdBack    = 64 << 20    // bytes that a blocking container may write meanwhile
+	holdBack    = 64 << 20    // bytes that a blocking container may be ahead of what is sent
 )
 
 // LogBatch is output to be written to a log stream.
@@ -49,6 +49,9 @@ type shipper struct {
 	at engine.Cursor
 	// again is how many events come once more that are sent already.
 	again int
+	// held tells that the container is frozen because it writes faster than its
+	// output is sent.
+	held bool
 }
 
 // ship sends a container's output, as a child of the loop, until the container
@@ -83,6 +86,7 @@ func (r *Runner) ship(ctx context.Context, t *Task, c *Container) error {
 		if err != nil {
 			ended = true
 		}
+		s.brake(ctx)
 		stopped := false
 		if ended {
 			if stopped, err = s.stopped(ctx); err != nil {
@@ -121,6 +125,9 @@ func (s *shipper) read(ctx context.Context) (ended bool, err error) {
 	case err == nil:
 		return true, nil
 	case !errors.Is(err, errEnough):
+		return false, err
+	}
+	if err := s.more(ctx); err != nil || s.asm.full() {
 		return false, err
 	}
 	s.linger(ctx)
@@ -213,6 +220,7 @@ func (s *shipper) send(ctx context.Context, done bool) error {
 			if err := s.save(ctx, next); err != nil {
 				return err
 			}
+			s.brake(ctx)
 		}
 	}
 	s.asm.out, s.asm.size = nil, 0
@@ -242,17 +250,15 @@ func (c cursorRow) advance(tx *store.Tx) error {
 }
 
 // put writes a batch, again and again if need be. given up tells that it could
-// not, long after the container's end. Meanwhile a blocking container is held
-// back once it has written much, and of what others write the oldest is dropped
-// beyond their buffer.
+// not, long after the container's end. Of what a container that is not blocking
+// writes meanwhile, the oldest is dropped beyond its buffer.
 func (s *shipper) put(ctx context.Context, b LogBatch) (givenUp bool, err error) {
 	err = s.PutLogs(ctx, b)
 	if err == nil {
 		return false, nil
 	}
 	s.Log.Warn("a log cannot be written to", "group", b.Stream.Group, "stream", b.Stream.Name, "err", err)
-	began, from := time.Time{}, s.written(ctx)
-	frozen := false
+	began := time.Time{}
 	for wait := shipWait; ; wait = min(2*wait, maxShipWait) {
 		if err := clock.Sleep(ctx, s.Clock, wait); err != nil {
 			return false, err
@@ -268,17 +274,28 @@ func (s *shipper) put(ctx context.Context, b LogBatch) (givenUp bool, err error)
 			began = s.Clock.Now()
 		case stopped && s.Clock.Now().Sub(began) >= patience:
 			return true, nil
-		case s.o.blocking && !frozen && s.written(ctx)-from > holdBack:
-			frozen = s.Engine.Freeze(ctx, s.id, true) == nil
 		}
-	}
-	if frozen {
-		return false, s.Engine.Freeze(ctx, s.id, false)
+		s.brake(ctx)
 	}
 	if !s.o.blocking {
 		return false, s.skip(ctx)
 	}
 	return false, nil
+}
+
+// brake freezes a blocking container that is far ahead of what is sent, since the
+// engine keeps the last of its output only, and lets it go on when half of that is
+// sent.
+func (s *shipper) brake(ctx context.Context) {
+	if !s.o.blocking {
+		return
+	}
+	switch ahead := s.written(ctx) - int64(s.at); {
+	case !s.held && ahead > holdBack:
+		s.held = s.Engine.Freeze(ctx, s.id, true) == nil
+	case s.held && ahead < holdBack/2:
+		s.held = s.Engine.Freeze(ctx, s.id, false) != nil && ahead > 0
+	}
 }
 
 // written is how much the container has written, in bytes.

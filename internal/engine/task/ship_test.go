@@ -256,6 +256,64 @@ func TestExactlyOnce(t *testing.T) {
 	}
 }
 
+// TestBlocking: a container that writes faster than its output is sent is held
+// back, however well the sink does, and nothing of it is lost.
+func TestBlocking(t *testing.T) {
+	w := newWorld(t)
+	const lines = 80_000 // of a kilobyte: more than holdBack
+	w.fake.Programs["flood"] = flood(lines)
+	permits, sent := make(chan struct{}), 0
+	w.stop()
+	w.config.PutLogs = func(ctx context.Context, b LogBatch) error {
+		select {
+		case <-permits:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for _, e := range b.Events {
+			if !strings.HasPrefix(e.Message, fmt.Sprintf("%08d", sent)) {
+				t.Errorf("line %d is %.20q", sent, e.Message)
+			}
+			sent++
+		}
+		return nil
+	}
+	w.start()
+	l := awslogs("g")
+	l.Options["mode"] = "blocking"
+	one := w.begin(task(Container{Name: "main", Essential: true, Command: []string{"flood"}, Log: l}))
+	id := containerID(one.ID, "main")
+	state := func() engine.State {
+		st, err := w.Engine.Inspect(t.Context(), id)
+		if err != nil {
+			return ""
+		}
+		return st.State
+	}
+	w.until(one, 100*time.Millisecond, "much output", func(*Status) bool { return w.written(id) > holdBack+4<<20 })
+	permits <- struct{}{} // one call, and then it is looked how far the container is
+	w.until(one, 100*time.Millisecond, "it is held back", func(*Status) bool { return state() == engine.Frozen })
+	close(permits)
+	w.until(one, 100*time.Millisecond, "it goes on", func(*Status) bool { return state() == engine.Running })
+	w.until(one, 100*time.Millisecond, "all output", func(*Status) bool {
+		cur, err := w.cursorOf(one, "main")
+		return err == nil && cur != nil && int64(cur.Cursor) == w.written(id) && cur.Cursor > lines<<10
+	})
+	w.halt(one, "")
+	w.until(one, time.Second, "STOPPED", func(s *Status) bool { return s.State == Stopped })
+	if sent != lines {
+		t.Errorf("%d lines of %d", sent, lines)
+	}
+}
+
+func (w *world) cursorOf(t *Task, name string) (row *cursorRow, err error) {
+	err = w.db.View(context.Background(), func(tx *store.Tx) error {
+		row, err = get(tx, cursors, store.K(string(t.ID), name))
+		return err
+	})
+	return row, err
+}
+
 func FuzzEnvironmentFile(f *testing.F) {
 	f.Add([]byte("A=b\n#c\n=d\ne"))
 	f.Fuzz(func(t *testing.T, b []byte) {
