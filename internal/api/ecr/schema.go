@@ -21,6 +21,7 @@ var Schema = &wire.Service{
 	CloudTrailSource:   "ecr.amazonaws.com",
 	CloudFormationName: "ECR",
 	ModelDate:          "2026-04-29",
+	MaxRequest:         28311552,
 	Validation:         "InvalidParameterException",
 	Operations: []wire.Operation{
 		{Name: "BatchCheckLayerAvailability", Input: 20, Output: 21, In: (*BatchCheckLayerAvailabilityInput)(nil), Out: (*BatchCheckLayerAvailabilityOutput)(nil), Errors: []uint16{301, 171, 331}},

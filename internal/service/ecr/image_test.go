@@ -251,7 +251,7 @@ func TestLayers(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 5<<20/16+100)
 	digest := registry.Digest(content)
 	start := do(h, h.InitiateLayerUpload, &api.InitiateLayerUploadInput{RepositoryName: new("app")})
-	is(h, "part size", *start.PartSize, int64(10<<20))
+	is(h, "part size", *start.PartSize, int64(20<<20))
 	part := func(upload *string, first, last int, b []byte) *api.UploadLayerPartInput {
 		return &api.UploadLayerPartInput{RepositoryName: new("app"), UploadId: upload, PartFirstByte: new(int64(first)), PartLastByte: new(int64(last)), LayerPartBlob: b}
 	}

@@ -12,8 +12,9 @@ import (
 	"skerry/internal/wire"
 )
 
-// partSize is the size of parts that InitiateLayerUpload recommends, in bytes.
-const partSize = 10 << 20
+// partSize is the size of parts that InitiateLayerUpload recommends, in bytes: the
+// largest that UploadLayerPart takes.
+const partSize = 20 << 20
 
 // layerType is told of a layer that no image names yet.
 const layerType = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -137,8 +138,8 @@ func (s *Service) UploadLayerPart(ctx context.Context, sc auth.Scope, in *api.Up
 	return &api.UploadLayerPartOutput{RegistryId: &id.Account, RepositoryName: &id.Name, UploadId: &upload, LastByteReceived: new(u.Size - 1)}, nil
 }
 
-// partInvalid is the refusal of a part. lastValidByteReceived is -1 of an upload
-// without any.
+// partInvalid is the refusal of a part. lastValidByteReceived is 0 of an upload
+// without any, too, as it can't be less.
 func partInvalid(id registry.Repo, upload string, received int64, text string) error {
 	return &api.InvalidLayerPartException{
 		RegistryId: &id.Account, RepositoryName: &id.Name, UploadId: &upload, LastValidByteReceived: new(max(0, received-1)), Message: &text,

@@ -51,10 +51,12 @@ config=b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_id
 c=layer(config); c["mediaType"]="application/vnd.docker.container.image.v1+json"
 M="application/vnd.docker.distribution.manifest.v2+json"
 manifest=lambda **more: json.dumps({"schemaVersion":2,"mediaType":M,"config":c,"layers":layers,**more})
-u=ecr.initiate_layer_upload(repositoryName=R)["uploadId"]
+u,most=(ecr.initiate_layer_upload(repositoryName=R)[k] for k in ("uploadId","partSize"))
 e=fails("InvalidLayerPartException","",ecr.upload_layer_part,repositoryName=R,uploadId=u,partFirstByte=7,partLastByte=9,layerPartBlob=b"abc")
 assert e["uploadId"]==u and e["repositoryName"]==R, e
 fails("EmptyUploadException","does not have any parts",ecr.complete_layer_upload,repositoryName=R,uploadId=u,layerDigests=[digest(b"")])
+# a part as large as the API allows
+assert most==20<<20 and ecr.upload_layer_part(repositoryName=R,uploadId=u,partFirstByte=0,partLastByte=most-1,layerPartBlob=bytes(most))["lastByteReceived"]==most-1
 fails("LayersNotFoundException","do not exist",ecr.put_image,repositoryName=R,imageManifest=manifest(layers=[{**layers[0],"digest":"sha256:"+"0"*64}]))
 put=ecr.put_image(repositoryName=R,imageManifest=manifest(),imageTag="v1")["image"]
 D=put["imageId"]["imageDigest"]; assert D==digest(manifest().encode())
