@@ -41,6 +41,7 @@ func killSupervisor(t *testing.T, d *Driver) {
 // A container runs again with what it had: files, owners, mounts, address, limits;
 // also when the supervisor has been killed in between.
 func TestAgain(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx := context.Background()
 	withImages(t, d, map[string][]string{"i": {busybox(t)}})
@@ -92,6 +93,7 @@ grep -c . /etc/mtab > /dev/null && sleep 0.0; head -n 100 /etc/hosts | grep 10.2
 // A run that the supervisor's end has cut off is told as lost, whatever the exit of
 // the run before.
 func TestAgainSupervisorKilled(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

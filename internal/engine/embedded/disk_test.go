@@ -26,6 +26,7 @@ func loops(t *testing.T, dir string) (n int) {
 }
 
 func TestDisk(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "disks", func(c engine.Capabilities) bool { return c.Disks })
 	spec := probeSpec(t, "fill", "100")
@@ -66,6 +67,7 @@ func TestDisk(t *testing.T) {
 // What is written to a root of a size ends there, and is there again at the next
 // run, also after the supervisor's death.
 func TestRootSize(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "disks", func(c engine.Capabilities) bool { return c.Disks })
 	withImages(t, d, map[string][]string{"i": {busybox(t)}})

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -22,6 +23,11 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 2 && os.Args[1] == "typist" {
 		os.Exit(fakeTypist(os.Args[2]))
+	}
+	// Tests mostly wait for processes, which cost no time of this one's. Those that
+	// measure, or count what the machine has, are not parallel and come first.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -60,10 +66,14 @@ func open(t testing.TB, change ...func(*Config)) *Driver {
 	return d
 }
 
-func TestContract(t *testing.T) { enginetest.Run(t, open(t)) }
+func TestContract(t *testing.T) {
+	t.Parallel()
+	enginetest.Run(t, open(t))
+}
 
 // The other version of control groups, with what of it this machine has.
 func TestContractV2(t *testing.T) {
+	t.Parallel()
 	if m, err := cgroup.FindMounts("/proc/self/mountinfo"); err != nil || m.V2 == "" {
 		t.Skipf("no cgroup version 2 is mounted: %v", err)
 	}

@@ -79,6 +79,7 @@ func packed(t *testing.T, headers ...tar.Header) io.Reader {
 
 // Files are copied out of and into a container in every state.
 func TestFiles(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx := context.Background()
 	withImages(t, d, map[string][]string{"i": {busybox(t), layer(t, tree{"data/a": "A", "data/sub/b": "B", "data/l": "-> a", "way": "-> /data"})}})
@@ -182,6 +183,7 @@ func TestFiles(t *testing.T) {
 // Archives that mean harm reach nothing outside of the container, nor the kernel
 // with main's privileges.
 func TestHostileFiles(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx := context.Background()
 	outside := t.TempDir()

@@ -14,6 +14,7 @@ import (
 
 // What of an init can be seen in the container: little.
 func TestInit(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, c := range []struct {
 		name, script, out string
@@ -48,6 +49,7 @@ func TestInit(t *testing.T) {
 
 // What is typed goes to the program, not to the init.
 func TestInitInterrupted(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("echo ready; exec sleep 1000")
 	spec.Init, spec.TTY = true, true
@@ -61,6 +63,7 @@ func TestInitInterrupted(t *testing.T) {
 
 // Memory that runs out is told through an init as well.
 func TestInitOutOfMemory(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "memory limit", memory)
 	spec := probeSpec(t, "memory", "256")
@@ -73,6 +76,7 @@ func TestInitOutOfMemory(t *testing.T) {
 // Many orphans at once: none stays a zombie, and the exit is not taken for one
 // of theirs.
 func TestInitReaps(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec(`for i in 1 2 3 4 5; do sh -c 'for j in 1 2 3 4 5 6 7 8 9 10; do (exit 7) & done'; done; echo done; exec sleep 1000`)
 	spec.Init = true

@@ -17,6 +17,7 @@ import (
 // Mains that are killed, or stop waiting, while a supervisor starts leave it to
 // the next, who does not wait in line behind it.
 func TestLaunchAbandoned(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for i := range 5 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*time.Millisecond)
@@ -52,6 +53,7 @@ func TestCloseWaitsForLaunch(t *testing.T) {
 // A socket apart leaves its port to the container's programs, and is reached at
 // its address alone; one that comes later takes its place.
 func TestListenApart(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := probeSpec(t, "serve", "0.0.0.0:80", "program")
 	spec.Network.Mode = engine.NetworkNAT

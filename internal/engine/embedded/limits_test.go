@@ -30,6 +30,7 @@ func needs(t *testing.T, d *Driver, what string, has func(engine.Capabilities) b
 func memory(c engine.Capabilities) bool { return c.MemoryLimit && c.OOMDetection }
 
 func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "memory limit", memory)
 	for _, c := range []struct {
@@ -62,6 +63,7 @@ func TestMemoryLimit(t *testing.T) {
 
 // A kill that has nothing to do with memory is not taken for one that has.
 func TestKilledIsNotOutOfMemory(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := sh(t, d, "sleep 1000 & kill -9 $!; exit 137", func(s *engine.Spec) { s.Limits.Memory = 64 << 20 })
 	if r.Code != 137 || r.OOM {
@@ -70,6 +72,7 @@ func TestKilledIsNotOutOfMemory(t *testing.T) {
 }
 
 func TestTmpfsEnds(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := probeSpec(t, "fill", "64")
 	spec.Mounts = append(spec.Mounts, engine.Mount{Kind: engine.MountTmpfs, Target: "/tmp", Size: 16 << 20})
@@ -88,6 +91,7 @@ func TestTmpfsEnds(t *testing.T) {
 }
 
 func TestPidsLimit(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "pids limit", func(c engine.Capabilities) bool { return c.PidsLimit })
 	spec := probeSpec(t, "processes", "100")
@@ -117,6 +121,7 @@ func TestCPUQuota(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "memory limit", memory)
 	ctx := context.Background()

@@ -86,6 +86,7 @@ func hasNetworks(t *testing.T, d *Driver) {
 }
 
 func TestNamedNetworks(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	hasNetworks(t, d)
 	server(t, d, "a", withNamed("blue", "10.0.0.5"))
@@ -112,6 +113,7 @@ func TestNamedNetworks(t *testing.T) {
 }
 
 func TestSandbox(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	hasNetworks(t, d)
 	ctx := context.Background()
@@ -187,6 +189,7 @@ func TestSandbox(t *testing.T) {
 
 // Many who come and go at once in one sandbox: one makes it, and nothing is left.
 func TestSandboxAtOnce(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	hasNetworks(t, d)
 	for i := range 5 {
@@ -299,6 +302,7 @@ func TestPorts(t *testing.T) {
 // What a killed supervisor has left of networks and ports is taken away by the
 // next one, and nothing holds the names.
 func TestNetworksOfKilledSupervisor(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	hasNetworks(t, d)
 	n := withNamed("blue", "10.0.0.5")
@@ -329,6 +333,7 @@ func TestNetworksOfKilledSupervisor(t *testing.T) {
 // Security groups are told before a network is there, and to one supervisor for the
 // next.
 func TestFirewallIsKept(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	hasNetworks(t, d)
 	ctx := context.Background()

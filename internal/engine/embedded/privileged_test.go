@@ -23,6 +23,7 @@ func privileged(s *engine.Spec) { s.Security.Privileged = true }
 
 // What docker run --privileged can do, and a container otherwise cannot.
 func TestPrivileged(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, c := range []struct{ name, script string }{
 		{"mount", "mount -t tmpfs none /mnt && touch /mnt/x"}, {"bind", "mount --bind /usr/bin /mnt && test -e /mnt/sh"},
@@ -64,6 +65,7 @@ func TestPrivileged(t *testing.T) {
 
 // A folder of the machine belongs to whom it belongs there.
 func TestPrivilegedMount(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	dir := t.TempDir()
 	if err := os.Chown(dir, 1234, 1234); err != nil {
@@ -79,6 +81,7 @@ func TestPrivilegedMount(t *testing.T) {
 }
 
 func TestPrivilegedExec(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("exec sleep 1000")
 	privileged(&spec)
@@ -92,6 +95,7 @@ func TestPrivilegedExec(t *testing.T) {
 
 // SYS_ADMIN mounts what is its own, and takes no wall away.
 func TestMountCapability(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	with := func(s *engine.Spec) { s.Security.AddCapabilities = []string{"SYS_ADMIN"} }
 	for _, script := range []string{"mount -t tmpfs none /mnt && touch /mnt/x && umount /mnt", "mount --bind /usr/bin /mnt && test -e /mnt/sh", "hostname other"} {
@@ -127,6 +131,7 @@ func TestMountCapability(t *testing.T) {
 }
 
 func TestCapabilitySets(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, c := range []struct {
 		add, drop []string
@@ -144,6 +149,7 @@ func TestCapabilitySets(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	const device = "/dev/net/tun"
 	if _, err := os.Stat(device); err != nil {
@@ -204,6 +210,7 @@ func TestDevices(t *testing.T) {
 }
 
 func TestSysctls(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	outside := func(name string) string {
 		b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
@@ -269,6 +276,7 @@ func TestSysctls(t *testing.T) {
 // A setuid program of an image, run by a user: it works only where new privileges
 // are allowed, and then it is the container's root, not the machine's.
 func TestNewPrivileges(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	fd, err := pid1.Open()
 	if err != nil {
@@ -329,6 +337,7 @@ func TestNewPrivileges(t *testing.T) {
 
 // Images, too, for the privileged and for those with terminals.
 func TestPrivilegedImage(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	withImages(t, d, map[string][]string{"i": {busybox(t)}})
 	for _, writable := range []bool{true, false} {
@@ -350,6 +359,7 @@ func TestPrivilegedImage(t *testing.T) {
 // A program of an image finds its limits where it looks for them, and cannot
 // change them.
 func TestLimitsSeen(t *testing.T) {
+	t.Parallel()
 	for _, version := range []int{1, 2} {
 		d := open(t, func(c *Config) { c.Cgroups = version })
 		if c, err := d.Info(context.Background()); err != nil || c.Cgroups != version {

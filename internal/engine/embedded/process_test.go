@@ -109,6 +109,7 @@ func TestMemoryReserve(t *testing.T) {
 }
 
 func TestShmSize(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for size, fits := range map[int64]bool{0: true, 1 << 20: false, 128 << 20: true} {
 		r := sh(t, d, "head -c 2000000 /dev/zero > /dev/shm/x", func(s *engine.Spec) { s.ShmSize = size })
@@ -127,6 +128,7 @@ func TestShmSize(t *testing.T) {
 }
 
 func TestRlimitNames(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	with := func(l ...engine.Rlimit) func(*engine.Spec) { return func(s *engine.Spec) { s.Rlimits = l } }
 	// all names reach the kernel under their own
@@ -185,6 +187,7 @@ func TestRlimitNames(t *testing.T) {
 
 // A core is written only where the limit lets it.
 func TestCore(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
 	if err != nil || strings.ContainsAny(string(pattern), "|/") {
@@ -205,6 +208,7 @@ func TestCore(t *testing.T) {
 
 // A log keeps what its size lets it, the newest.
 func TestLogSize(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("i=0; while test $i -lt 2000; do i=$((i+1)); echo this is line $i; done")
 	spec.LogFiles, spec.LogSize = 3, 4096
@@ -233,6 +237,7 @@ func TestLogSize(t *testing.T) {
 
 // Somebody's SIGKILL, at memory's edge, is not taken for the kernel's.
 func TestKilledNearMemoryLimit(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "memory limit", memory)
 	spec := probeSpec(t, "hold", "32")

@@ -92,6 +92,7 @@ func inImage(name, script string) engine.Spec {
 }
 
 func TestImage(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	base := busybox(t)
 	lower := layer(t, tree{"etc/a": "lower a", "etc/b": "lower b", "opaque/x": "x", "gone": "gone"})
@@ -123,6 +124,7 @@ func TestImage(t *testing.T) {
 
 // What the engine puts into /etc, as Docker does.
 func TestImageEtc(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	withImages(t, d, map[string][]string{"i": {busybox(t)}})
 	spec := inImage("i", "hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; echo more >> /etc/hosts && grep -c more /etc/hosts; ls /etc")
@@ -149,6 +151,7 @@ func TestImageEtc(t *testing.T) {
 // Links of an image do not lead out of it, wherever something is mounted, made or
 // entered.
 func TestImageLinks(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	base := busybox(t)
 	outside := t.TempDir()
@@ -224,6 +227,7 @@ func sorted(text string) string {
 
 // A new volume gets what the image has at its place, an old one does not.
 func TestPopulate(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	data := layer(t, tree{"data/a": "A", "data/sub/b": "B", "data/l": "-> /etc", "data/own": "own"})
 	if err := errors.Join(os.Chown(data+"/data/own", 12, 13), os.Chmod(data+"/data/own", 0o750), os.Chown(data+"/data", 12, 13),

@@ -75,6 +75,7 @@ func killedMain(t *testing.T, dir string) {
 }
 
 func TestMainKilled(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -179,6 +180,7 @@ func reaped(pid int) bool {
 }
 
 func TestSupervisorKilled(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -235,6 +237,7 @@ func TestSupervisorKilled(t *testing.T) {
 // An engine that nobody needs goes away by itself; what has exited is told by
 // the next one.
 func TestLinger(t *testing.T) {
+	t.Parallel()
 	d := open(t, func(c *Config) { c.Linger = 50 * time.Millisecond })
 	ctx := context.Background()
 	id, err := d.Create(ctx, enginetest.Spec("echo hello; exit 9"))
@@ -261,6 +264,7 @@ func TestLinger(t *testing.T) {
 
 // An engine whose folder has been removed ends, with its containers.
 func TestAbandoned(t *testing.T) {
+	t.Parallel()
 	d := open(t, func(c *Config) { c.Linger = 50 * time.Millisecond })
 	started(t, d, enginetest.Spec("sleep 1000"))
 	pid := supervisorPid(t, d)
@@ -280,6 +284,7 @@ func TestAbandoned(t *testing.T) {
 }
 
 func TestSocketIsPrivate(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	if _, err := d.Info(context.Background()); err != nil {
 		t.Fatal(err)
@@ -358,6 +363,7 @@ func census(t *testing.T, name string) map[string]int {
 // Containers of all kinds, killed mains and killed supervisors: afterwards the
 // machine is as it was.
 func TestNothingLeft(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("short")
 	}

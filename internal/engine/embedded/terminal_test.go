@@ -59,6 +59,7 @@ func write(t testing.TB, w io.Writer, text string) {
 
 // What a program finds when it has a terminal: as with docker run -t.
 func TestTerminal(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, user := range []uint32{0, 993} {
 		spec := enginetest.Spec(`tty; tty <&1; tty <&2; stat -c '%u %g %a' /dev/pts/0; echo to-tty > /dev/tty; echo to-console > /dev/console
@@ -98,6 +99,7 @@ hear() { a=; until test "$a"; do read a; done; }; hear; echo "got $a"; hear; exi
 // What a program writes just before its end, more than the terminal holds at
 // once, is in the log.
 func TestTerminalDrained(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := sh(t, d, "i=0; while test $i -lt 3000; do i=$((i+1)); echo line $i of the output; done", func(s *engine.Spec) { s.TTY = true })
 	var want strings.Builder
@@ -112,6 +114,7 @@ func TestTerminalDrained(t *testing.T) {
 // The end of the session tells its foreground: children of a terminal's program
 // do not hold its exit up, and the log ends with it.
 func TestTerminalLeft(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := sh(t, d, "sleep 1000 & sleep 1000 & echo left; exit 3", func(s *engine.Spec) { s.TTY = true })
 	if r.Code != 3 || r.out != "left\r\n" {
@@ -120,6 +123,7 @@ func TestTerminalLeft(t *testing.T) {
 }
 
 func TestExecTerminal(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, tty := range []bool{false, true} {
 		spec := enginetest.Spec("exec sleep 1000")
@@ -141,6 +145,7 @@ func TestExecTerminal(t *testing.T) {
 
 // Exec's capabilities: the container's, or all.
 func TestExecPrivileged(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	id := started(t, d, enginetest.Spec("exec sleep 1000"))
 	for _, c := range []struct {
@@ -162,6 +167,7 @@ func TestExecPrivileged(t *testing.T) {
 // The input of a container outlives the process that writes it, and what is
 // written meanwhile is not lost.
 func TestInput(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("cat /dev/stdin | wc -c; exit 4")
 	spec.Stdin, spec.User = true, engine.User{UID: 993, GID: 990}
@@ -204,6 +210,7 @@ func TestInput(t *testing.T) {
 
 // A program that closes its input does not block who writes.
 func TestInputNotRead(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("exec <&-; echo closed; exec sleep 1000")
 	spec.Stdin = true
@@ -277,6 +284,7 @@ const talkers = 3
 // answer as fast as they can: what was typed is answered, what was answered is in
 // the log, and the next main types on.
 func TestMainKilledTyping(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
@@ -327,6 +335,7 @@ func TestMainKilledTyping(t *testing.T) {
 // Another run has an input, a terminal and a /dev of its own; what belongs to the
 // run before does nothing to it.
 func TestTerminalAgain(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx := context.Background()
 	for _, tty := range []bool{false, true} {

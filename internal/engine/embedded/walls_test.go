@@ -16,6 +16,7 @@ import (
 )
 
 func TestSyscallsBlocked(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := run(t, d, probeSpec(t, "syscalls"))
 	lines := strings.Fields(r.out)
@@ -31,6 +32,7 @@ func TestSyscallsBlocked(t *testing.T) {
 
 // Without the filter the capabilities and the namespaces' owners hold.
 func TestNoMountWithoutFilter(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, script := range []string{"mount -t tmpfs none /tmp", "mount --bind /usr /mnt", "mount -o remount,rw /",
 		"umount /proc/sys", "umount /dev/shm", "mknod /dev/shm/x c 1 3"} {
@@ -55,6 +57,7 @@ func status(t *testing.T, d engine.Engine, change ...func(*engine.Spec)) map[str
 }
 
 func TestCapabilities(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	for _, c := range []struct {
 		name   string
@@ -91,6 +94,7 @@ func TestCapabilities(t *testing.T) {
 
 // A setuid program gives nothing: no_new_privs, and nosuid mounts.
 func TestNoNewPrivileges(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := sh(t, d, "test -u /usr/bin/su && su -c id", func(s *engine.Spec) { s.User = engine.User{UID: 993, GID: 990} })
 	if r.Code == 0 || strings.Contains(r.out, "uid=0") {
@@ -99,6 +103,7 @@ func TestNoNewPrivileges(t *testing.T) {
 }
 
 func TestUserNamespace(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	a := sh(t, d, "cat /proc/self/uid_map /proc/self/gid_map")
 	f := strings.Fields(a.out)
@@ -123,6 +128,7 @@ func TestUserNamespace(t *testing.T) {
 }
 
 func TestFileSystem(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	secret := t.TempDir() + "/secret"
 	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
@@ -172,6 +178,7 @@ func TestFileSystem(t *testing.T) {
 }
 
 func TestMounts(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -207,6 +214,7 @@ func TestMounts(t *testing.T) {
 
 // A program that a link in the root points elsewhere stays inside.
 func TestLinkedTarget(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := enginetest.Spec("cat /proc/self/mountinfo")
 	spec.Mounts = []engine.Mount{{Kind: engine.MountTmpfs, Target: "/dev/fd/../root/opt", Size: 1 << 20}}
@@ -222,6 +230,7 @@ func TestLinkedTarget(t *testing.T) {
 }
 
 func TestAttach(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -249,6 +258,7 @@ func TestAttach(t *testing.T) {
 }
 
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	r := sh(t, d, "ls -d /proc/[0-9]*; echo $$")
 	if r.out != "/proc/1\n1\n" {
@@ -270,6 +280,7 @@ func TestProcesses(t *testing.T) {
 }
 
 func TestNetworkWalls(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	needs(t, d, "way to the outside", func(c engine.Capabilities) bool { return c.Outside })
 	l, err := net.Listen("tcp", "0.0.0.0:0")
@@ -318,6 +329,7 @@ func TestNetworkWalls(t *testing.T) {
 
 // An address of every sandbox: who connects to a listener is in that sandbox.
 func TestListenOnLocalAddress(t *testing.T) {
+	t.Parallel()
 	d := open(t)
 	spec := probeSpec(t, "dial", "169.254.169.253:53")
 	id, err := d.Create(context.Background(), spec)
