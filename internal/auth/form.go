@@ -153,7 +153,11 @@ func (v *Verifier) formSignature(r *http.Request, f *Form, encoded string, out *
 		if err != nil {
 			return err
 		}
-		if signature := f.Field("signature"); !sameText(sign2(cred.Secret, encoded), signature) {
+		signature := f.Field("signature")
+		if signature == "" {
+			return invalidArgument("Bucket POST must contain a field named 'signature'.  If it is specified, please check the order of the fields.", "signature", "")
+		}
+		if !sameText(sign2(cred.Secret, encoded), signature) {
 			return S3.wrongSignature(key, signature, encoded, "")
 		}
 		out.Principal, out.Method = cred.Principal, Method{Type: "POST", Version: "AWS"}

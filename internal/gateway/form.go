@@ -129,11 +129,10 @@ func (a *answer) encodeForm(call *wire.Call, out any, f *auth.Form, bucket strin
 		target = f.Field("redirect")
 	}
 	if u, err := url.Parse(target); err == nil && target != "" && (u.Scheme == "http" || u.Scheme == "https") {
-		q := u.Query()
-		q.Set("bucket", bucket)
-		q.Set("key", key)
-		q.Set("etag", etag)
-		u.RawQuery = q.Encode()
+		if u.RawQuery != "" {
+			u.RawQuery += "&"
+		}
+		u.RawQuery += "bucket=" + url.QueryEscape(bucket) + "&key=" + url.QueryEscape(key) + "&etag=" + url.QueryEscape(etag)
 		h.Set("Location", u.String())
 		a.WriteHeader(http.StatusSeeOther)
 		return nil

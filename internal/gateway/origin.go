@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"skerry/internal/auth"
+	"skerry/internal/base/awserr"
 )
 
 // A key that everybody knows is as good as none towards a web page: any site
@@ -79,18 +81,27 @@ const (
 // preflight answers the question that a browser asks before a request; handled
 // is false if r is none.
 func (g *Gateway) preflight(a *answer, r *http.Request) (handled bool) {
-	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
-	if r.Method != http.MethodOptions || origin == "" || method == "" {
+	if r.Method != http.MethodOptions {
 		return false
 	}
+	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
+	whole := origin != "" && method != ""
 	asked := splitList(r.Header.Get("Access-Control-Request-Headers"))
 	question := r.Clone(r.Context())
-	question.Method = method
+	question.Method = cmp.Or(method, http.MethodGet)
 	to, err := g.identify(question)
+	ofS3 := err == nil && to.family() == auth.S3 && g.cors != nil
+	if !whole && !ofS3 {
+		return false
+	}
 	a.arrived(to)
 	h := a.Header()
 	h["x-amzn-RequestId"] = []string{a.id}
-	if err == nil && to.family() == auth.S3 && g.cors != nil {
+	if !whole {
+		a.fail(notPreflight(origin))
+		return true
+	}
+	if ofS3 {
 		if got, ok := g.cors.CORS(r.Context(), bucketOf(to), origin, method, asked, true); ok {
 			setAll(h, got)
 			a.WriteHeader(http.StatusOK)
@@ -98,6 +109,10 @@ func (g *Gateway) preflight(a *answer, r *http.Request) (handled bool) {
 		}
 	}
 	if !g.ownPage(origin) {
+		if ofS3 {
+			a.fail(awserr.New(http.StatusForbidden, "AccessForbidden", "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.").With("Method", method))
+			return true
+		}
 		a.WriteHeader(http.StatusForbidden)
 		return true
 	}
@@ -109,6 +124,14 @@ func (g *Gateway) preflight(a *answer, r *http.Request) (handled bool) {
 	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 	a.WriteHeader(http.StatusOK)
 	return true
+}
+
+// notPreflight is S3's answer to a question that lacks its origin or its method.
+func notPreflight(origin string) error {
+	if origin == "" {
+		return awserr.New(http.StatusBadRequest, "BadRequest", "Insufficient information. Origin request header needed.")
+	}
+	return awserr.New(http.StatusBadRequest, "BadRequest", "Invalid Access-Control-Request-Method: null")
 }
 
 // allowOrigin lets the page that sent a request read its answer, errors too.

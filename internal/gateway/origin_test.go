@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,11 +50,21 @@ func TestWellKnownKeys(t *testing.T) {
 
 func TestPreflightOfABucket(t *testing.T) {
 	w := newWorld(t)
-	for path, status := range map[string]int{"/shared/k": 200, "/b/k": 403} {
-		r := w.request("OPTIONS", path, "", "Origin", "https://friend.example", "Access-Control-Request-Method", "PUT")
-		got := w.send(r, auth.Credential{}, "", "")
-		if got.status != status || (got.header.Get("Access-Control-Allow-Origin") != "") != (status == 200) {
-			t.Errorf("%s: %d %v", path, got.status, got.header)
+	friend, put := []string{"Origin", "https://friend.example"}, []string{"Access-Control-Request-Method", "PUT"}
+	for _, tt := range []struct {
+		path    string
+		headers []string
+		status  int
+		text    string
+	}{
+		{"/shared/k", slices.Concat(friend, put), 200, ""},
+		{"/b/k", slices.Concat(friend, put), 403, "<Code>AccessForbidden</Code><Message>CORSResponse: "},
+		{"/shared/k", put, 400, "<Code>BadRequest</Code><Message>Insufficient information. Origin request header needed."},
+		{"/shared/k", friend, 400, "<Message>Invalid Access-Control-Request-Method: null"},
+	} {
+		got := w.send(w.request("OPTIONS", tt.path, "", tt.headers...), auth.Credential{}, "", "")
+		if got.status != tt.status || (got.header.Get("Access-Control-Allow-Origin") != "") != (tt.status == 200) || !strings.Contains(string(got.body), tt.text) {
+			t.Errorf("%s %q: %d %v %s", tt.path, tt.headers, got.status, got.header, got.body)
 		}
 	}
 }

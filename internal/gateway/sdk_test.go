@@ -172,7 +172,7 @@ func TestRealPresignedForm(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	w.server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if got := send("picture", "success_action_redirect", "http://example.com/done?x=1"); got.status != 303 || got.header.Get("Location") != "http://example.com/done?bucket=b&etag=%22etag%22&key=cat.png&x=1" {
+	if got := send("picture", "success_action_redirect", "http://example.com/done?x=1"); got.status != 303 || got.header.Get("Location") != "http://example.com/done?x=1&bucket=b&key=cat.png&etag=%22etag%22" {
 		t.Errorf("%d %s", got.status, got.header.Get("Location"))
 	}
 	if got := w.send(w.form("/b", "key", "k", "file", "x"), auth.Credential{}, "", ""); got.status != 403 {
