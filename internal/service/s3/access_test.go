@@ -148,6 +148,15 @@ func TestACL(t *testing.T) {
 	refuse(h, h.root, &s3.PutObjectAclInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k"), GrantRead: wire.Ptr("emailaddress=a@b")}, "UnresolvableGrantByEmailAddress")
 	refuse(h, h.root, &s3.PutObjectAclInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k"), GrantRead: wire.Ptr("id=1")}, "InvalidArgument")
 	refuse(h, h.root, &s3.PutObjectAclInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k"), ACL: wire.Ptr("nonsense")}, "InvalidArgument")
+	// A list without grants is one: the owner's account needs none.
+	do[s3.PutObjectAclOutput](h, h.root, &s3.PutObjectAclInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k"),
+		AccessControlPolicy: &s3.AccessControlPolicy{Owner: acl.Owner}})
+	acl = do[s3.GetObjectAclOutput](h, h.root, &s3.GetObjectAclInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k")})
+	if len(acl.Grants) != 0 {
+		t.Errorf("list %+v", acl)
+	}
+	refuse(h, alien, getObject("bucket", "k"), "AccessDenied")
+	do[s3.GetObjectOutput](h, h.root, getObject("bucket", "k"))
 	// What blocks public lists, and what ignores them.
 	do[s3.PutPublicAccessBlockOutput](h, h.root, &s3.PutPublicAccessBlockInput{Bucket: wire.Ptr("bucket"),
 		PublicAccessBlockConfiguration: &s3.PublicAccessBlockConfiguration{BlockPublicAcls: wire.Ptr(true), IgnorePublicAcls: wire.Ptr(true)}})

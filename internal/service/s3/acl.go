@@ -170,6 +170,9 @@ func parseGrants(p *s3.AccessControlPolicy, owner string) ([]grant, error) {
 		return nil, malformedACL()
 	}
 	out := []grant{}
+	if len(p.Grants) == 0 {
+		out = append(out, grant{}) // to nobody: no list at all would be the default one
+	}
 	for _, g := range p.Grants {
 		perm := value(g.Permission)
 		if g.Grantee == nil || !slices.Contains([]string{fullControl, permRead, permWrite, permReadACP, permSetACP}, perm) {
@@ -254,6 +257,9 @@ func showACL(acl []grant, owner string) []s3.Grant {
 	}
 	out := make([]s3.Grant, 0, len(acl))
 	for _, g := range acl {
+		if g == (grant{}) {
+			continue
+		}
 		who := &s3.Grantee{Type: wire.Ptr("Group"), URI: optional(g.URI)}
 		if g.ID != "" {
 			who = &s3.Grantee{Type: wire.Ptr("CanonicalUser"), ID: &g.ID}

@@ -87,6 +87,9 @@ func (s *Service) newObject(ctx context.Context, sc auth.Scope, b *bucketRow, ke
 // storedEncoding returns the content encoding without aws-chunked, which is of the
 // transfer and not of the object.
 func storedEncoding(header string) string {
+	if !strings.Contains(header, "aws-chunked") {
+		return header
+	}
 	var kept []string
 	for part := range strings.SplitSeq(header, ",") {
 		if part = strings.TrimSpace(part); part != "" && part != "aws-chunked" {
