@@ -97,6 +97,7 @@ func (w *world) beginReal(all ...Container) *Task {
 func (w *world) stream(t *Task, name string) []string { return w.log("p/" + name + "/" + string(t.ID)) }
 
 func TestRealTask(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	w.secrets["/p"] = "hidden"
 	main := sh("main", `echo one; echo two; echo $WORD; cat /data/word; id -u; grep -c . /etc/resolv.conf; wget -qO- $ECS_CONTAINER_METADATA_URI_V4/task; exit 3`)
@@ -116,6 +117,7 @@ func TestRealTask(t *testing.T) {
 }
 
 func TestRealChain(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	db := sh("db", `sleep 0.3; touch /tmp/up; sleep 1000`)
 	db.Health = &HealthCheck{Command: []string{"CMD-SHELL", "test -e /tmp/up || exit 1"}, Interval: 100 * time.Millisecond, Retries: 50}
@@ -141,6 +143,7 @@ func TestRealChain(t *testing.T) {
 }
 
 func TestRealEnds(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	can, err := w.Engine.Info(t.Context())
 	if err != nil {
@@ -186,6 +189,7 @@ func fetches(host string) string {
 // TestRealNetwork: containers of a task have one network; those of another reach
 // them by address; a bridge has links and published ports.
 func TestRealNetwork(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	w.stop()
 	w.config.Resolver = func(*Task) *resolver.Resolver {
@@ -245,6 +249,7 @@ func TestRealNetwork(t *testing.T) {
 // TestRealKills: the runner's process ends and another begins, again and again,
 // while tasks run; nothing is started twice, lost, or left over.
 func TestRealKills(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	long := sh("main", "echo begin; sleep 1.5; echo end; exit 6")
 	long.Health = &HealthCheck{Command: []string{"CMD", "true"}, Interval: 50 * time.Millisecond}
@@ -344,6 +349,7 @@ func TestRealDefinition(t *testing.T) {
 // TestRealSize: a volume with a size ends there, for all who mount it, and a
 // container that is started again finds in it what it wrote.
 func TestRealSize(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t)
 	if can, err := w.Engine.Info(t.Context()); err != nil || !can.Disks {
 		t.Skipf("no disks: %v", err)

@@ -134,6 +134,7 @@ def handler(event, context):
 `
 
 func TestRealPython(t *testing.T) {
+	t.Parallel()
 	for _, ahead := range []int{0, 1} {
 		t.Run(map[int]string{0: "fresh", 1: "ahead"}[ahead], func(t *testing.T) {
 			w := realWorld(t, Config{Ahead: ahead})
@@ -202,6 +203,7 @@ func (w *world) frozen() (n int) {
 }
 
 func TestRealFailures(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t, Config{})
 	w.function("f", "python3.11", "app.handler", map[string]string{"app.py": realPython}, func(in *api.CreateFunctionInput) {
 		in.Timeout = new(int32(2))
@@ -252,6 +254,7 @@ func TestRealLimits(t *testing.T) {
 }
 
 func TestRealNode(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t, Config{Ahead: 1})
 	w.function("f", "nodejs20.x", "index.handler", map[string]string{"index.mjs": `
 export const handler = async (event, context) => { console.log('hi', context.functionName); return {event, uid: process.getuid(), mine: process.env.MINE}; };
@@ -318,6 +321,7 @@ var (
 )
 
 func TestRealGo(t *testing.T) {
+	t.Parallel()
 	w := realWorld(t, Config{})
 	w.function("f", "provided.al2023", "bootstrap", map[string]string{"bootstrap": goBootstrap(t)})
 	for range 3 {
@@ -348,6 +352,7 @@ func TestMissingInterpreter(t *testing.T) {
 
 // A runtime that the machine lacks comes out of its published image.
 func TestPublishedInterpreter(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("sandboxes need root")
 	}
