@@ -252,8 +252,9 @@ func TestLeftovers(t *testing.T) {
 // containers, on a machine with eight hierarchies: those of 64 containers.
 const keptGroups = 8 * (64 + 2)
 
-// over tells whether there is more of anything.
+// over tells whether there is more of anything. A control group that is kept is open,
+// in each hierarchy.
 func (n things) over(m things) bool {
-	return n.Files > m.Files || n.Mounts > m.Mounts || n.Groups > max(m.Groups, keptGroups) || n.Children > m.Children ||
+	return n.Files > m.Files+max(0, n.Groups-m.Groups) || n.Mounts > m.Mounts || n.Groups > max(m.Groups, keptGroups) || n.Children > m.Children ||
 		n.Links > m.Links || n.Rules > m.Rules || n.Folders > m.Folders
 }

@@ -305,7 +305,7 @@ func TestRealDefinition(t *testing.T) {
 		asked = append(asked, what)
 	}
 	c := sh("main", "")
-	c.EntryPoint, c.Command = []string{"sh", "-c"}, []string{script}
+	c.EntryPoint, c.Command = []string{"sh", "-c"}, []string{script + "exit 0"}
 	c.Dir, c.User, c.Hostname, c.Init, c.ReadonlyRoot, c.NoNewPrivileges = "/work", "app", "named", true, true, true
 	c.Ulimits, c.SystemControls = []engine.Rlimit{{Name: "nofile", Soft: 500, Hard: 600}}, map[string]string{"net.core.somaxconn": "123"}
 	c.ShmSize, c.Tmpfs = 8<<20, []Tmpfs{{Path: "/small", Size: 4 << 20, Mode: 0o700}}
