@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -220,10 +219,7 @@ func (d *Daemon) remove(ctx context.Context, id string, force, volumes bool) err
 		if _, err := d.markStopped(ctx, id); err != nil {
 			return err
 		}
-		if err := d.signal(ctx, id, syscall.SIGKILL); err != nil {
-			return err
-		}
-		if gone, err := d.gone(ctx, sub, id, noteTime); err != nil || !gone {
+		if gone, err := d.kill(ctx, sub, row); err != nil || !gone {
 			return errors.Join(err, conflict("cannot remove container \"/%s\": could not kill it", row.Name))
 		}
 	}

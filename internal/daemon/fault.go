@@ -53,6 +53,8 @@ func status(err error) (int, string) {
 		return f.status, err.Error()
 	case errors.As(err, &start):
 		return http.StatusBadRequest, err.Error()
+	case errors.Is(err, engine.ErrPort):
+		return http.StatusInternalServerError, "failed to set up container networking: " + strings.TrimPrefix(err.Error(), "engine: ")
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound, err.Error()
 	case errors.Is(err, engine.ErrExists), errors.Is(err, engine.ErrState):

@@ -20,7 +20,8 @@ import (
 // The waits of a stop.
 const (
 	stopTime = 10 * time.Second // Docker's default
-	noteTime = 10 * time.Second // for a container that has ended to be noted
+	killTime = time.Second      // for a container that was killed to have ended
+	kills    = 10
 )
 
 // startContainer answers POST /containers/{id}/start.
@@ -216,11 +217,14 @@ func (d *Daemon) stop(ctx context.Context, id string, sig syscall.Signal, patien
 			return err
 		}
 	}
-	_, err = engine.Stop(ctx, d.engine, engine.ID(id), sig, patience)
-	if err != nil && !errors.Is(err, engine.ErrState) && !errors.Is(err, engine.ErrNotFound) {
+	if err := d.signal(ctx, id, sig); err != nil {
 		return err
 	}
-	if gone, err := d.gone(ctx, sub, id, noteTime); err != nil || !gone {
+	gone, err := d.gone(ctx, sub, row, patience)
+	if err == nil && !gone {
+		gone, err = d.kill(ctx, sub, row)
+	}
+	if err != nil || !gone {
 		return errors.Join(err, fmt.Errorf("daemon: the end of container %s was not noted", id))
 	}
 	d.tell(row, events.ActionStop, nil)
@@ -249,17 +253,37 @@ func (d *Daemon) signal(ctx context.Context, id string, sig syscall.Signal) erro
 	return err
 }
 
-// gone waits until a container's row says that it does not run any more; false
-// when that took longer than the patience.
-func (d *Daemon) gone(ctx context.Context, sub *subscription, id string, patience time.Duration) (bool, error) {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// kill ends a run of a container; false when that took too long. A client that
+// pauses the container at the same moment holds back its end, until it is killed
+// again.
+func (d *Daemon) kill(ctx context.Context, sub *subscription, run *containerRow) (gone bool, err error) {
+	for range kills {
+		if err := d.signal(ctx, run.ID, syscall.SIGKILL); err != nil {
+			return false, err
+		}
+		if gone, err = d.gone(ctx, sub, run, killTime); gone || err != nil {
+			break
+		}
+	}
+	return gone, err
+}
+
+// gone waits until a run of a container is over, as its row says, whether or not
+// there is another by then; false when that took longer than the patience, which
+// has no end when it is less than none.
+func (d *Daemon) gone(ctx context.Context, sub *subscription, run *containerRow, patience time.Duration) (bool, error) {
+	waiting := ctx
+	if patience >= 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	for {
-		row, err := d.find(ctx, id)
+		row, err := d.find(ctx, run.ID)
 		if missing(err) {
 			return true, nil
 		}
-		if err != nil || !row.running() {
+		if err != nil || !row.running() || !row.Started.Equal(run.Started) {
 			return err == nil, err
 		}
 		if _, err := sub.next(waiting); err != nil {
@@ -325,7 +349,11 @@ func (d *Daemon) killContainer(c *call) error {
 	}
 	d.tell(row, events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
 	if sig == syscall.SIGKILL {
-		if _, err := d.gone(c.Context(), sub, row.ID, noteTime); err != nil {
+		gone, err := d.gone(c.Context(), sub, row, killTime)
+		if err == nil && !gone {
+			_, err = d.kill(c.Context(), sub, row)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -82,6 +83,24 @@ func TestRun(t *testing.T) {
 			t.Errorf("rm %v: %d", rm, status)
 		}
 	}
+}
+
+// Several clients at once: whatever comes of it, each has an answer.
+func TestClientsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.create("it", nil, nil)
+	for range 10 {
+		var all sync.WaitGroup
+		for _, what := range []string{"stop?t=0", "kill", "start", "restart?t=0", "pause", "unpause", "stop?t=0"} {
+			all.Go(func() {
+				if code, text := w.ask("POST", "/containers/it/"+what, nil); code >= 500 {
+					t.Errorf("%s: %d %s", what, code, text)
+				}
+			})
+		}
+		all.Wait()
+	}
+	w.must("DELETE", "/containers/it?force=1", nil)
 }
 
 func TestInput(t *testing.T) {
