@@ -35,6 +35,7 @@
 // and the settings that refuse lists. Unlike Docker's:
 //
 //   - a link is a name and no environment variables;
+//   - a pull without a tag is one of latest, not of all tags;
 //   - the address of a container is its own until it is removed, not until it
 //     stops;
 //   - a memory limit includes what is swapped; a container without a limit of

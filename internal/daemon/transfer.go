@@ -134,45 +134,29 @@ func (d *Daemon) pullImage(c *call) error {
 	p := &progress{c: c}
 	_, err = d.engine.Images().Pull(c.Context(), name, engine.PullOptions{Auth: auth, Platform: platform, Progress: p.report})
 	if err != nil {
-		return p.end(pullFault(name, err))
+		return p.end(pullFault(err))
 	}
 	d.tellThing(events.ImageEventType, events.ActionPull, name, map[string]string{"name": name})
 	return nil
 }
 
-// pullFault gives Docker's text to an image that the registry does not have.
-func pullFault(name string, err error) error {
+// pullFault is the fault of an image that the registry does not have.
+func pullFault(err error) error {
 	if errors.Is(err, engine.ErrNotFound) {
-		return notFound("manifest for %s not found: %v", name, err)
+		return notFound("%v", err) // in Docker's words already
 	}
 	return err
 }
 
 // pushImage answers POST /images/{name}/push.
 func (d *Daemon) pushImage(c *call) error {
-	name, tag := c.vars["name"], c.query.Get("tag")
-	if tag != "" {
-		name += ":" + tag
-	}
 	auth, err := c.credentials()
 	if err != nil {
 		return err
 	}
-	i, err := d.engine.Images().Get(c.Context(), name)
-	if errors.Is(err, engine.ErrNotFound) {
-		return notFound("An image does not exist locally with the tag: %s", c.vars["name"])
-	}
+	names, err := d.toPush(c.Context(), c.vars["name"], c.query.Get("tag"))
 	if err != nil {
 		return err
-	}
-	names := []string{withTag(name)}
-	if tag == "" { // docker push --all-tags
-		names = nil
-		for _, n := range i.Names {
-			if strings.HasPrefix(n, c.vars["name"]+":") {
-				names = append(names, n)
-			}
-		}
 	}
 	p := &progress{c: c}
 	p.status("The push refers to repository [%s]", c.vars["name"])
@@ -186,6 +170,30 @@ func (d *Daemon) pushImage(c *call) error {
 		d.tellThing(events.ImageEventType, events.ActionPush, n, map[string]string{"name": n})
 	}
 	return nil
+}
+
+// toPush are the names to push: the one of a tag, or without one all of the
+// repository.
+func (d *Daemon) toPush(ctx context.Context, repository, tag string) (names []string, err error) {
+	if tag != "" {
+		name := repository + ":" + tag
+		_, err = d.engine.Images().Get(ctx, name)
+		names = []string{name}
+	} else {
+		var all []engine.Image
+		all, err = d.engine.Images().List(ctx)
+		for _, i := range all {
+			for _, n := range i.Names {
+				if tag, ok := strings.CutPrefix(n, repository+":"); ok && !strings.Contains(tag, "/") {
+					names = append(names, n)
+				}
+			}
+		}
+	}
+	if errors.Is(err, engine.ErrNotFound) || err == nil && len(names) == 0 {
+		err = notFound("An image does not exist locally with the tag: %s", repository)
+	}
+	return names, err
 }
 
 // loadImages answers POST /images/load.

@@ -333,7 +333,12 @@ func TestDockerPush(t *testing.T) {
 	if out := d.docker("push", name); !strings.Contains(out, "digest: sha256:") {
 		t.Errorf("%q", out)
 	}
-	d.docker("rmi", name, "busybox")
+	second := strings.TrimSuffix(name, "v1") + "v2"
+	d.docker("tag", name, second)
+	if out := d.docker("push", "--all-tags", strings.TrimSuffix(name, ":v1")); !strings.Contains(out, "v1: digest: ") || !strings.Contains(out, "v2: digest: ") {
+		t.Errorf("%q", out)
+	}
+	d.docker("rmi", name, second, "busybox")
 	if out, e, err := d.try("", "docker", "run", "--rm", name, "echo", "pulled"); err != nil || out != "pulled\n" || !strings.Contains(e, "Pull complete") {
 		t.Errorf("%q %q %v", out, e, err)
 	}
