@@ -311,6 +311,24 @@ func TestPending(t *testing.T) {
 	w.until("the event is handled", func() bool { return len(w.written("/aws/lambda/f")) > 0 })
 }
 
+// However fast a function writes, its log is whole.
+func TestLogFlood(t *testing.T) {
+	const lines, length = 20_000, 1000
+	text := strings.Repeat("x", length)
+	w := newWorld(t, map[string]program{"flood": func(e invocation) reply {
+		for range lines {
+			fmt.Fprintln(e.out, text)
+		}
+		return reply{body: "1"}
+	}})
+	w.create("f", "flood", func(in *api.CreateFunctionInput) { in.Timeout = new(int32(60)) })
+	w.invoke("f", "1")
+	w.until("all is written", func() bool { return len(w.written("/aws/lambda/f")) == lines+4 })
+	if all := w.written("/aws/lambda/f"); !strings.HasPrefix(all[1], "START") || !strings.HasPrefix(all[lines+3], "REPORT") {
+		t.Errorf("%q %q", all[1], all[lines+3])
+	}
+}
+
 // A function that opens more connections than it may waits for its own.
 func TestConnectionsAreLimited(t *testing.T) {
 	w := newWorld(t, map[string]program{"greedy": func(e invocation) reply {

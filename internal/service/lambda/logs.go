@@ -23,7 +23,8 @@ const (
 	maxBatch   = 1 << 20   // bytes of a PutLogEvents, with 26 for each event
 	perEvent   = 26
 	maxEvents  = 10000
-	maxPending = 8 << 20 // bytes that wait for a stream whose log group cannot be written to
+	maxPending = 8 << 20 // bytes that wait for a stream when this cloud cannot write them
+	relief     = 1 << 20 // bytes that are read of a sandbox's output before they are written
 )
 
 // logbook holds the log events that are not written yet.
@@ -44,7 +45,9 @@ type logStream struct {
 	mu      sync.Mutex
 	pending []logEvent
 	bytes   int
-	made    bool // under runRecord's hand only
+
+	shipping sync.Mutex // held while events are written, so that they stay in order
+	made     bool       // under shipping: there is such a stream
 }
 
 type logEvent struct {
@@ -213,28 +216,42 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
 }
 
+// lines takes what a sandbox writes.
+type lines interface {
+	line(text string, at time.Time)
+	flush() // hands on to the stream what is kept back
+}
+
 // drain reads what a sandbox has written since the last time, at the end of its
 // initialisation or of an invocation. Everything written before the call is there.
-func (s *Service) drain(ctx context.Context, sb *sandbox, line func(string, time.Time)) {
+func (s *Service) drain(ctx context.Context, sb *sandbox, to lines) {
 	sb.reading.Lock()
 	defer sb.reading.Unlock()
 	sb.record = nil
-	at := s.read(ctx, sb, line)
+	at := s.read(ctx, sb, to)
 	if len(sb.partial) > 0 { // what a function leaves without a line's end ends with it
 		if text := unframe(string(sb.partial) + "\n"); text != "" {
-			line(text, at)
+			to.line(text, at)
 		}
 		sb.partial = nil
 	}
 }
 
-// read reads whole lines; sb.reading is held. It returns the time of the last.
-func (s *Service) read(ctx context.Context, sb *sandbox, line func(string, time.Time)) (at time.Time) {
+// read reads whole lines; sb.reading is held. It returns the time of the last. What
+// is too much to be kept in memory is written at once: until then the engine has it.
+func (s *Service) read(ctx context.Context, sb *sandbox, to lines) (at time.Time) {
 	at = s.Clock.Now()
+	kept := 0
 	err := s.Engine.Logs(ctx, sb.id, engine.LogQuery{From: sb.cursor}, func(f engine.Frame) error {
 		sb.cursor, at = f.Next, f.Time
-		sb.partial = split(append(sb.partial, f.Data...), func(text string) { line(text, f.Time) })
-		return nil
+		sb.partial = split(append(sb.partial, f.Data...), func(text string) { to.line(text, f.Time) })
+		if kept += len(f.Data); kept < relief {
+			return nil
+		}
+		kept = 0
+		to.flush()
+		_, err := s.shipStream(ctx, sb.stream)
+		return err
 	})
 	if err != nil && ctx.Err() == nil {
 		s.Log.Warn("a sandbox's log cannot be read", "sandbox", sb.id, "err", err)
@@ -260,7 +277,7 @@ func (s *Service) follow(ctx context.Context) {
 	for _, sb := range all {
 		sb.reading.Lock()
 		if r := sb.record; r != nil && now.Sub(sb.recorded) > longRun {
-			s.read(ctx, sb, r.line)
+			s.read(ctx, sb, r)
 			r.flush()
 		}
 		sb.reading.Unlock()
@@ -309,27 +326,41 @@ func (s *Service) ship(ctx context.Context) (n int, err error) {
 	clear(s.logs.dirty)
 	s.logs.mu.Unlock()
 	for _, l := range due {
-		l.mu.Lock()
-		events := l.pending
-		l.pending, l.bytes = nil, 0
-		l.mu.Unlock()
-		for len(events) > 0 {
-			batch := cutBatch(events)
-			if e := s.put(ctx, l, batch); e != nil && awserr.Code(e) == "" {
-				l.back(events) // a fault of ours or a stop: the next run tries again
-				err = e
-				break
-			}
-			events = events[len(batch):] // refused ones are lost, as on AWS
-			n += len(batch)
+		written, e := s.shipStream(ctx, l)
+		n += written
+		if e != nil {
+			err = e
 		}
 	}
 	return n, err
 }
 
+// shipStream writes what waits of one stream.
+func (s *Service) shipStream(ctx context.Context, l *logStream) (n int, err error) {
+	l.shipping.Lock()
+	defer l.shipping.Unlock()
+	l.mu.Lock()
+	events := l.pending
+	l.pending, l.bytes = nil, 0
+	l.mu.Unlock()
+	for len(events) > 0 {
+		batch := cutBatch(events)
+		if err := s.put(ctx, l, batch); err != nil && awserr.Code(err) == "" {
+			l.back(events) // a fault of ours or a stop: the next run tries again
+			return n, err
+		}
+		events = events[len(batch):] // refused ones are lost, as on AWS
+		n += len(batch)
+	}
+	return n, nil
+}
+
 func (l *logStream) back(events []logEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, e := range events {
+		l.bytes += len(e.text) + perEvent
+	}
 	l.pending = append(events, l.pending...)
 	l.book.mu.Lock()
 	defer l.book.mu.Unlock()

@@ -123,8 +123,8 @@ func (r *runOf) initialise(ctx context.Context) *result {
 		kind = res.errorType
 	}
 	now := s.Clock.Now()
-	s.drain(ctx, sb, r.earlyLine)
-	sb.stream.initReport(now, now.Sub(sb.started), phase, status, kind, r.earlyLine)
+	s.drain(ctx, sb, earlyLines{r})
+	sb.stream.initReport(now, now.Sub(sb.started), phase, status, kind, earlyLines{r}.line)
 	if r.retry {
 		return res
 	}
@@ -140,16 +140,20 @@ func (r *runOf) ready(ctx context.Context) {
 	if err := s.Engine.Update(ctx, sb.id, limits(r.t.version.Config.Memory, false)); err != nil && !isClosed(sb.exited) {
 		s.Log.Warn("the limits of a sandbox cannot be set", "sandbox", sb.id, "err", err)
 	}
-	s.drain(ctx, sb, r.earlyLine)
+	s.drain(ctx, sb, earlyLines{r})
 }
 
-// earlyLine writes what comes before the invocation's START.
-func (r *runOf) earlyLine(text string, at time.Time) {
-	r.sb.stream.plain(text, at)
-	if r.tail {
-		r.early = keepTail(r.early, text)
+// earlyLines are those before an invocation's START.
+type earlyLines struct{ r *runOf }
+
+func (e earlyLines) line(text string, at time.Time) {
+	e.r.sb.stream.plain(text, at)
+	if e.r.tail {
+		e.r.early = keepTail(e.r.early, text)
 	}
 }
+
+func (earlyLines) flush() {}
 
 // again gives a function whose initialisation has failed its second try. The
 // invocation's time runs from now on.
@@ -268,7 +272,7 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 		settled := sb.settled
 		s.fleet.give(sb, r.done)
 		finish := func(ctx context.Context) {
-			s.drain(ctx, sb, r.record.line)
+			s.drain(ctx, sb, r.record)
 			close(settled) // the next invocation need not wait for the rest
 			r.finish(ctx, res)
 			s.wake(loopFleet)
@@ -281,7 +285,7 @@ func (r *runOf) end(ctx context.Context, res *result, reuse bool) *result {
 		}
 		return res
 	}
-	s.drain(ctx, sb, r.record.line)
+	s.drain(ctx, sb, r.record)
 	r.finish(ctx, res)
 	if r.tail {
 		res.log = r.record.tail()
