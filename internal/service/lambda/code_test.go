@@ -114,6 +114,28 @@ func TestUnpackStaysInside(t *testing.T) {
 	}
 }
 
+// Code that cannot be unpacked makes the function Failed, and does so for good.
+func TestBadCodeFails(t *testing.T) {
+	w := newWorld(t, nil)
+	z := hostile(t, entry{name: "out", body: "/etc", mode: fs.ModeSymlink | 0o777}, entry{name: "out/outside", body: "x"})
+	_, err := w.CreateFunction(t.Context(), w.scope, &api.CreateFunctionInput{FunctionName: new("f"), Runtime: new("provided.al2023"),
+		Handler: new("h"), Role: new(role), Code: &api.FunctionCode{ZipFile: z}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got *api.GetFunctionConfigurationOutput
+	w.until("it has failed", func() bool {
+		got, err = w.GetFunctionConfiguration(t.Context(), w.scope, &api.GetFunctionConfigurationInput{FunctionName: new("f")})
+		return err == nil && *got.State == stateFailed
+	})
+	if *got.StateReasonCode != "InvalidZipFileException" {
+		t.Errorf("%s: %s", *got.StateReasonCode, *got.StateReason)
+	}
+	if _, err := w.Invoke(t.Context(), w.scope, &api.InvokeInput{FunctionName: new("f")}); awserr.Code(err) != "ResourceConflictException" {
+		t.Errorf("invoke: %v", err)
+	}
+}
+
 func TestModesAreKept(t *testing.T) {
 	w := newWorld(t, nil)
 	c, err := w.keep(t.Context(), bytes.NewReader(hostile(t, entry{name: "bin/run", body: "x", mode: 0o755}, entry{name: "lib.py", body: "x"},

@@ -151,7 +151,7 @@ func newEvent(sc auth.Scope, in *api.InvokeInput) (*event, error) {
 		var any json.RawMessage
 		why = json.Unmarshal(e.payload, &any)
 		return nil, &api.InvalidRequestContentException{Type: new(faultUser),
-			Message: new("Could not parse request body into json: " + why.Error())}
+			Message: new("Could not parse request body into json: Could not parse payload into json: " + why.Error())}
 	}
 	if c := deref(in.ClientContext); c != "" {
 		if len(c) > maxClientContext {

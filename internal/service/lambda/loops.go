@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"skerry/internal/base/clock"
@@ -62,9 +63,25 @@ func (s *Service) runStates(ctx context.Context) (string, error) {
 			// one it tells why.
 			_, _ = s.roleKey(ctx, v.ref(), v.Config.Role)
 		}
+		if err != nil && ours(err) {
+			faults = append(faults, err) // the next run tries again
+			continue
+		}
 		faults = append(faults, s.settleState(ctx, v, err))
 	}
 	return fmt.Sprintf("%d versions settled", len(due)), errors.Join(append(faults, err)...)
+}
+
+// ours tells the faults that are not the code's: it would be unpacked on a machine
+// in order.
+func ours(err error) bool {
+	for _, f := range []error{context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS,
+		syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, f) {
+			return true
+		}
+	}
+	return false
 }
 
 // settleState records what has become of a version, unless it has changed since.
@@ -85,10 +102,7 @@ func (s *Service) settleState(ctx context.Context, seen *versionRow, fault error
 		if failed {
 			v.Update, v.UpdateReason, v.UpdateCode = updateFailed, "The code cannot be unpacked.", "InvalidZipFileException"
 		}
-		if err := versions.Put(tx, v); err != nil {
-			return err
-		}
-		return fault
+		return versions.Put(tx, v)
 	})
 }
 
