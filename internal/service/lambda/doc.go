@@ -51,6 +51,8 @@
 //
 //   - /tmp is memory, which counts towards the function's, on a machine without
 //     loop devices or mke2fs.
+//   - A function's program is process 1 of its sandbox, so that signals which it
+//     sends itself end it only if they are faults, such as SIGSEGV.
 //   - The sandboxes of one function share a session of its role.
 //   - MemorySize may be any number of MB up to 10,240; what the machine has not, a
 //     function cannot use.

@@ -117,6 +117,9 @@ func (s *Service) findPython(ctx context.Context, i *interpreter) error {
 		if _, err := os.Stat(p); err != nil {
 			continue
 		}
+		if s.Interpreters[i.runtime] == "" && !isPython(ctx, p, version) {
+			continue // a wrapper of a version manager that has no such version chosen
+		}
 		if err := i.settle(p); err != nil {
 			return &missing{i.runtime, fmt.Sprintf("The interpreter %s of %s cannot be used: %v", p, i.runtime, err)}
 		}
@@ -131,6 +134,12 @@ func (s *Service) findPython(ctx context.Context, i *interpreter) error {
 	return &missing{i.runtime, fmt.Sprintf("Python %s, which runs functions of the runtime %s, is not on this machine (looked for %s). "+
 		"Install it (for example: apt-get install python%s) or name an interpreter in the configuration: --lambda-runtime %s=/path/to/python.",
 		version, i.runtime, strings.Join(tried, ", "), version, i.runtime)}
+}
+
+// isPython tells whether a program is the interpreter that its name says.
+func isPython(ctx context.Context, path, version string) bool {
+	out, err := exec.CommandContext(ctx, path, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()
+	return err == nil && strings.TrimSpace(string(out)) == version
 }
 
 // compilePython compiles the bootstrap for an interpreter, which saves 5 to 8 ms

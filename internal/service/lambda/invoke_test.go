@@ -311,6 +311,20 @@ func TestPending(t *testing.T) {
 	w.until("the event is handled", func() bool { return len(w.written("/aws/lambda/f")) > 0 })
 }
 
+// A program that cannot be executed leaves a log as well.
+func TestNoBootstrap(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create("f", "", func(in *api.CreateFunctionInput) { in.Code.ZipFile = zipped(t, map[string]string{"x": "1"}) })
+	out := w.invoke("f", "1")
+	if !strings.Contains(string(out.Payload), `"errorType":"Runtime.InvalidEntrypoint"`) || *out.FunctionError != "Unhandled" {
+		t.Errorf("%s", out.Payload)
+	}
+	if log := logOf(t, out); !regexp.MustCompile(`^START .*\nRequestId: .* Error: Couldn't find valid bootstrap\(s\).*\nRuntime.InvalidEntrypoint\nEND .*\nREPORT .*\tStatus: error\tError Type: Runtime.InvalidEntrypoint\n$`).MatchString(log) {
+		t.Errorf("%q", log)
+	}
+	w.until("the log is written", func() bool { return len(w.written("/aws/lambda/f")) == 6 })
+}
+
 // However fast a function writes, its log is whole.
 func TestLogFlood(t *testing.T) {
 	const lines, length = 20_000, 1000

@@ -342,6 +342,12 @@ func TestRealGo(t *testing.T) {
 }
 
 func TestMissingInterpreter(t *testing.T) {
+	// A version manager's wrapper is there for a version that is not chosen.
+	shims := t.TempDir()
+	if err := os.WriteFile(filepath.Join(shims, "python3.19"), []byte("#!/bin/sh\necho not found >&2\nexit 127\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", shims+":"+os.Getenv("PATH"))
 	w := newWorld(t, nil)
 	w.create("f", "", func(in *api.CreateFunctionInput) { in.Runtime = new("python3.19") })
 	_, err := w.Invoke(t.Context(), w.scope, &api.InvokeInput{FunctionName: new("f")})

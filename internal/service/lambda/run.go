@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"skerry/internal/base/ids"
 	"skerry/internal/engine"
 	"skerry/internal/service/lambda/runtime"
 )
@@ -21,6 +22,7 @@ type result struct {
 	payload   []byte
 	failed    bool
 	errorType string
+	message   string // of a failure outside of the handler
 	timedOut  bool
 	log       []byte // the last 4 KB, if asked for
 }
@@ -35,6 +37,7 @@ func (s *Service) run(ctx context.Context, t *target, e *event) (*result, error)
 	sb, cold, err := s.obtain(ctx, t)
 	if err != nil {
 		if res := neverStarted(e, err); res != nil {
+			s.recordUnstarted(t, e, res)
 			return res, nil
 		}
 		return nil, runtimeFault(err)
@@ -75,7 +78,7 @@ func failure(kind, message string) *result {
 		Type    string `json:"errorType"`
 		Message string `json:"errorMessage"`
 	}{kind, message})
-	return &result{payload: b, failed: true, errorType: kind}
+	return &result{payload: b, failed: true, errorType: kind, message: message}
 }
 
 // neverStarted is for a program that cannot be executed; nil for other errors.
@@ -88,6 +91,24 @@ func neverStarted(e *event, err error) *result {
 		return failure("Runtime.InvalidEntrypoint", fmt.Sprintf("RequestId: %s Error: fork/exec %s: %v", e.requestID, f.Path, f.Err))
 	}
 	return nil
+}
+
+// recordUnstarted writes the log and the bill of an invocation whose program could
+// not be executed.
+func (s *Service) recordUnstarted(t *target, e *event, res *result) {
+	now := s.Clock.Now()
+	stream := s.logs.stream(t, streamName(now, versionName(t.version.Number), ids.Hex(32)), key{})
+	stream.initStart(t, now)
+	stream.initReport(now, 0, "init", "error", res.errorType, stream.plain)
+	record := stream.begin(t, e, now, nil)
+	record.line(res.message+"\n"+res.errorType+"\n", now)
+	b := bill{Requests: 1, Memory: t.version.Config.Memory}
+	record.end(t, e, now, b, res)
+	record.flush()
+	if e.tail {
+		res.log = record.tail()
+	}
+	s.charge(t, b)
 }
 
 // initialise waits until a new sandbox asks for its first event; it returns a
