@@ -79,7 +79,11 @@
 // those in host mode: the others fail with its error.
 //
 // Not built, and refused: GPUs, volume drivers but local, log drivers but awslogs
-// and json-file, EFS and FSx volumes, App Mesh and Service Connect, awslogs-endpoint
-// and awslogs-format. The metadata has no EphemeralStorageMetrics, no ClockDrift
-// and no tags, its stats only what the engine counts.
+// and json-file, awslogs-endpoint and awslogs-format. Not built, and without a place
+// in Task, so that owners refuse them: EFS and FSx volumes, App Mesh and Service
+// Connect, FireLens, pidMode and ipcMode (each container has its own), swappiness,
+// security options but no-new-privileges, credential specifications. Links are lines
+// of /etc/hosts, without Docker's variables. The metadata has no
+// EphemeralStorageMetrics, no ClockDrift and no tags, its stats only what the engine
+// counts.
 package task
