@@ -27,15 +27,19 @@ func TestGroupMemory(t *testing.T) {
 	d := open(t)
 	needs(t, d, "memory limit", memory)
 	limits := engine.Limits{Memory: 160 << 20}
-	small := started(t, d, grouped(probeSpec(t, "hold", "64"), limits))
-	await(t, "it holds its memory", func() bool { out, _ := output(t, d, small); return out == "used 64\n" })
-	for mib, code := range map[string]int{"32": 0, "140": 137} { // each below the limit by itself
-		r := run(t, d, grouped(probeSpec(t, "memory", mib), limits))
-		if r.Code != code || r.OOM != (code == 137) {
-			t.Errorf("%s MiB beside 64 of 160: %+v %q", mib, r.Exit, r.errs)
+	holds := grouped(enginetest.Spec("dd if=/dev/zero of=/dev/shm/f bs=1M count=64 2>/dev/null && echo held; exec sleep 1000"), limits)
+	holds.ShmSize = 96 << 20
+	small := started(t, d, holds)
+	await(t, "it holds its memory", func() bool { out, _ := output(t, d, small); return out == "held\n" })
+	uses := func(mib int) engine.Spec {
+		return grouped(enginetest.Spec(fmt.Sprintf("exec dd if=/dev/zero of=/dev/null bs=%dM count=1", mib)), limits)
+	}
+	for mib, code := range map[int]int{32: 0, 140: 137} { // each below the limit by itself
+		if r := run(t, d, uses(mib)); r.Code != code || r.OOM != (code == 137) {
+			t.Errorf("%d MiB beside 64 of 160: %+v %q", mib, r.Exit, r.errs)
 		}
 	}
-	own := grouped(probeSpec(t, "memory", "64"), limits)
+	own := uses(64)
 	own.Limits.Memory = 32 << 20 // its own limit holds as well
 	if r := run(t, d, own); !r.OOM {
 		t.Errorf("over its own limit: %+v", r.Exit)
