@@ -379,6 +379,14 @@ func TestVersion2(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
+	// boto3 signs the path of a bucket's own address with a slash that it does not send
+	bare := httptest.NewRequest("PUT", "/bucket", nil)
+	bare.Header.Set("Date", "Tue, 27 Mar 2007 19:42:41 +0000")
+	text := "PUT\n\n\nTue, 27 Mar 2007 19:42:41 +0000\n/bucket/"
+	bare.Header.Set("Authorization", "AWS AKIAIOSFODNN7EXAMPLE:"+auth.Sign2ForTest("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", text))
+	if _, err := v.Verify(bare, auth.Options{Family: auth.S3}); err != nil {
+		t.Error(err)
+	}
 	get.Header.Set("Date", "Tue, 27 Mar 2007 19:36:43 +0000")
 	_, err := v.Verify(get, auth.Options{Family: auth.S3, Bucket: "awsexamplebucket1"})
 	checkCode(t, "changed", err, "SignatureDoesNotMatch", 403)

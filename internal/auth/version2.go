@@ -75,15 +75,15 @@ func (v *Verifier) version2(r *http.Request, t *target, o Options, key, signatur
 	if err != nil {
 		return nil, err
 	}
-	first := ""
-	for i, head := range []string{"", o.Bucket} {
-		if i == 1 && head == "" {
-			break
-		}
-		resource := t.path
-		if head != "" {
-			resource = "/" + head + t.path
-		}
+	resources := []string{t.path}
+	switch {
+	case o.Bucket != "":
+		resources = append(resources, "/"+o.Bucket+t.path)
+	case len(t.path) > 1 && strings.Count(t.path, "/") == 1:
+		resources = append(resources, t.path+"/") // so boto3 signs a bucket's own address
+	}
+	last := ""
+	for _, resource := range resources {
 		text := version2Text(r, t, resource, date)
 		if sameText(sign2(cred.Secret, text), signature) {
 			body, _, err := readBody(r, o, nil)
@@ -92,9 +92,9 @@ func (v *Verifier) version2(r *http.Request, t *target, o Options, key, signatur
 			}
 			return &Verified{Principal: cred.Principal, Method: m, Body: body}, nil
 		}
-		first = text
+		last = text
 	}
-	return nil, o.Family.wrongSignature(key, signature, first, "")
+	return nil, o.Family.wrongSignature(key, signature, last, "")
 }
 
 func sign2(secret, text string) string {
