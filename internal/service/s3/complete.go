@@ -72,7 +72,7 @@ func completed(in *s3.CompleteMultipartUploadInput, o *objectRow, expiration *st
 	return out
 }
 
-// wanted checks the list of parts in itself.
+// wanted checks the list of parts in itself, and the customer's key.
 func (u *uploadRow) wanted(in *s3.CompleteMultipartUploadInput) ([]s3.CompletedPart, error) {
 	parts := in.MultipartUpload.Parts
 	for i, p := range parts {
@@ -81,6 +81,15 @@ func (u *uploadRow) wanted(in *s3.CompleteMultipartUploadInput) ([]s3.CompletedP
 		}
 		if i > 0 && *p.PartNumber <= *parts[i-1].PartNumber {
 			return nil, awserr.New(400, "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number.").With("UploadId", u.ID)
+		}
+	}
+	c, err := parseCustomerKey(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5)
+	if err != nil {
+		return nil, err
+	}
+	if c != nil || u.Asked { // S3 wants the key again where the client chose a checksum
+		if err := u.checkCustomer(c); err != nil {
+			return nil, err
 		}
 	}
 	if in.ChecksumType != nil && *in.ChecksumType != u.SumType {

@@ -131,7 +131,7 @@ func (s *Service) GetObjectLockConfiguration(ctx context.Context, sc auth.Scope,
 }
 
 // PutObjectRetention implements s3:PutObjectRetention. A retention may always be
-// made stricter; less strict only under governance, by who may bypass it.
+// made longer; shorter or of another mode only under governance, by who may bypass it.
 func (s *Service) PutObjectRetention(ctx context.Context, sc auth.Scope, in *s3.PutObjectRetentionInput) (*s3.PutObjectRetentionOutput, error) {
 	r := in.Retention
 	if r == nil || (r.Mode == nil) != (r.RetainUntilDate == nil) || r.Mode != nil && *r.Mode != governance && *r.Mode != compliance {
@@ -147,8 +147,8 @@ func (s *Service) PutObjectRetention(ctx context.Context, sc auth.Scope, in *s3.
 		if b.Lock == nil {
 			return noLock()
 		}
-		weaker := until.Before(o.RetainUntil) || value(r.Mode) != o.LockMode && value(r.Mode) != compliance
-		if o.RetainUntil.After(s.now()) && weaker && (o.LockMode == compliance || !value(in.BypassGovernanceRetention)) {
+		altered := until.Before(o.RetainUntil) || value(r.Mode) != o.LockMode
+		if o.RetainUntil.After(s.now()) && altered && (o.LockMode == compliance || !value(in.BypassGovernanceRetention)) {
 			return deniedByLock()
 		}
 		o.LockMode, o.RetainUntil = value(r.Mode), until

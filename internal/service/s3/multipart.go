@@ -130,14 +130,23 @@ func (s *Service) openUpload(ctx context.Context, r partRequest) (*uploadRow, []
 	if err != nil {
 		return nil, nil, err
 	}
-	if u.Object.Seal.customer() && c == nil {
-		return nil, nil, invalidRequest("The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
-	}
-	if c != nil && (!u.Object.Seal.customer() || u.Object.Seal.MD5 != c.md5) {
-		return nil, nil, invalidRequest("The provided encryption parameters did not match the ones used originally.")
+	if err := u.checkCustomer(c); err != nil {
+		return nil, nil, err
 	}
 	dataKey, err := s.open(ctx, u.Object.Seal, c)
 	return u, dataKey, err
+}
+
+// checkCustomer compares the customer's key of a request, if it has one, with that of
+// the upload.
+func (u *uploadRow) checkCustomer(c *customerKey) error {
+	if u.Object.Seal.customer() && c == nil {
+		return invalidRequest("The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
+	}
+	if c != nil && (!u.Object.Seal.customer() || u.Object.Seal.MD5 != c.md5) {
+		return invalidRequest("The provided encryption parameters did not match the ones used originally.")
+	}
+	return nil
 }
 
 // upload reads an upload under way.

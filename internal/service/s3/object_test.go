@@ -264,6 +264,17 @@ func TestCustomerKeys(t *testing.T) {
 		}
 	}
 	h.put("bucket", "plain", "x")
+	// an upload with a chosen checksum wants the key to the end
+	id := do[s3.CreateMultipartUploadOutput](h, h.root, &s3.CreateMultipartUploadInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("parts"),
+		ChecksumAlgorithm: wire.Ptr("CRC32"), SSECustomerAlgorithm: alg, SSECustomerKey: k, SSECustomerKeyMD5: sum}).UploadId
+	part := do[s3.UploadPartOutput](h, h.root, &s3.UploadPartInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("parts"), UploadId: id, PartNumber: wire.Ptr(int32(1)),
+		Body: strings.NewReader("part"), SSECustomerAlgorithm: alg, SSECustomerKey: k, SSECustomerKeyMD5: sum})
+	end := complete("parts", id, []s3.CompletedPart{{PartNumber: wire.Ptr(int32(1)), ETag: part.ETag, ChecksumCRC32: part.ChecksumCRC32}})
+	refuse(h, h.root, end, "InvalidRequest")
+	end.SSECustomerAlgorithm, end.SSECustomerKey, end.SSECustomerKeyMD5 = alg, k2, sum2
+	refuse(h, h.root, end, "InvalidRequest")
+	end.SSECustomerKey, end.SSECustomerKeyMD5 = k, sum
+	do[s3.CompleteMultipartUploadOutput](h, h.root, end)
 	refuse(h, h.root, &s3.GetObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("plain"), SSECustomerAlgorithm: alg, SSECustomerKey: k, SSECustomerKeyMD5: sum}, "InvalidRequest")
 	// Copied out of the customer's key, it is an object like any other.
 	do[s3.CopyObjectOutput](h, h.root, &s3.CopyObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("copy"), CopySource: wire.Ptr("bucket/k"),
