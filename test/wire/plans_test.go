@@ -3,6 +3,7 @@
 package wire_test
 
 import (
+	"io"
 	"testing"
 
 	"skerry/internal/api/cloudwatch"
@@ -41,4 +42,19 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations of %d services", n, len(services()))
+}
+
+// TestStreamInBody: a stream among the members of a body cannot be read into, and
+// a table that says so is refused.
+func TestStreamInBody(t *testing.T) {
+	type input struct{ Data io.Reader }
+	svc := &wire.Service{
+		ID: "test", Protocols: []wire.Protocol{wire.AWSJSON11},
+		Operations: []wire.Operation{{Name: "Put", Input: 2, In: (*input)(nil), Out: (*struct{})(nil)}},
+		Shapes: []wire.Shape{{Name: "", Kind: wire.Structure}, {Name: "Data", Kind: wire.Blob, Is: wire.Streaming},
+			{Name: "PutInput", Kind: wire.Structure, Members: []wire.Member{{Name: "Data", Shape: 1}}}},
+	}
+	if err := svc.Check(); err == nil {
+		t.Error("the plan was made")
+	}
 }
