@@ -118,3 +118,25 @@ func TestAbsent(t *testing.T) {
 		t.Error("a container without a daemon")
 	}
 }
+
+// TestLimits: what Docker is told of limits, and what it cannot be told.
+func TestLimits(t *testing.T) {
+	for _, c := range []struct {
+		in                 engine.Limits
+		memory, swap, pids int64
+	}{
+		{engine.Limits{}, 0, 0, engine.DefaultPids},
+		{engine.Limits{Memory: 64 << 20, Pids: -1}, 64 << 20, 64 << 20, -1},
+		{engine.Limits{Memory: 64 << 20, Swap: 32 << 20, Pids: 7}, 64 << 20, 96 << 20, 7},
+		{engine.Limits{Memory: 64 << 20, Swap: -1}, 64 << 20, -1, engine.DefaultPids},
+	} {
+		if got := limitsOf(c.in); got.Memory != c.memory || got.MemorySwap != c.swap || got.PidsLimit != c.pids {
+			t.Errorf("%+v: %+v", c.in, got)
+		}
+	}
+	spec := enginetest.Spec("true")
+	spec.Group.Name = "task"
+	if _, err := translate(&spec); !errors.Is(err, engine.ErrUnsupported) {
+		t.Errorf("a group: %v", err)
+	}
+}
