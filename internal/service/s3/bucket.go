@@ -152,9 +152,12 @@ func locate(region string, c *s3.CreateBucketConfiguration) (string, error) {
 	switch {
 	case want == "" && region == homeRegion:
 		return homeRegion, nil
+	case region != homeRegion && !known(region):
+		// s3cmd signs for the region "US" and goes on with the one it is told.
+		return "", awserr.New(400, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region '%s' is wrong; expecting '%s'", region, homeRegion).With("Region", homeRegion)
 	case want == "":
 		return "", awserr.New(400, "IllegalLocationConstraintException", "The unspecified location constraint is incompatible for the region specific endpoint this request was sent to.")
-	case want == homeRegion || !slices.Contains(s3.Schema.Shape("BucketLocationConstraint").Enum, want):
+	case want == homeRegion || !known(want):
 		return "", awserr.New(400, "InvalidLocationConstraint", "The specified location-constraint is not valid").With("LocationConstraint", want)
 	case want == "EU":
 		want = "eu-west-1"
@@ -163,6 +166,11 @@ func locate(region string, c *s3.CreateBucketConfiguration) (string, error) {
 		return "", awserr.New(400, "IllegalLocationConstraintException", "The %s location constraint is incompatible for the region specific endpoint this request was sent to.", want)
 	}
 	return want, nil
+}
+
+// known says whether a text names a location of buckets.
+func known(region string) bool {
+	return slices.Contains(s3.Schema.Shape("BucketLocationConstraint").Enum, region)
 }
 
 var bucketNames = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)

@@ -146,6 +146,9 @@ func TestCreateBucket(t *testing.T) {
 	}
 	refuse(h, west, &s3.CreateBucketInput{Bucket: wire.Ptr("west")}, "IllegalLocationConstraintException")
 	refuse(h, west, at("west", "eu-central-1"), "IllegalLocationConstraintException")
+	nowhere := h.root
+	nowhere.Region = "US"
+	refuse(h, nowhere, &s3.CreateBucketInput{Bucket: wire.Ptr("nowhere")}, "AuthorizationHeaderMalformed")
 	refuse(h, west, at("west", "moon-1"), "InvalidLocationConstraint")
 	refuse(h, h.root, at("west", "us-east-1"), "InvalidLocationConstraint")
 	refuse(h, h.root, at("W", "eu-west-1"), "InvalidBucketName")
