@@ -237,7 +237,6 @@ func TestSupervisorKilled(t *testing.T) {
 // An engine that nobody needs goes away by itself; what has exited is told by
 // the next one.
 func TestLinger(t *testing.T) {
-	t.Parallel()
 	d := open(t, func(c *Config) { c.Linger = 50 * time.Millisecond })
 	ctx := context.Background()
 	id, err := d.Create(ctx, enginetest.Spec("echo hello; exit 9"))
@@ -264,7 +263,6 @@ func TestLinger(t *testing.T) {
 
 // An engine whose folder has been removed ends, with its containers.
 func TestAbandoned(t *testing.T) {
-	t.Parallel()
 	d := open(t, func(c *Config) { c.Linger = 50 * time.Millisecond })
 	started(t, d, enginetest.Spec("sleep 1000"))
 	pid := supervisorPid(t, d)
