@@ -32,7 +32,8 @@
 //     that neither garbage collection nor other goroutines wait for a child.
 //
 // Descriptors, working directory and namespaces are copies (no CLONE_FILES, no
-// CLONE_FS, unless asked for), so what the child does to them is its own.
+// CLONE_FS, unless asked for; with Low from the first call on), so what the child
+// does to them is its own.
 package spawn
 
 import (
@@ -65,11 +66,15 @@ type Table struct {
 	refs  []reference
 	arena []byte
 	keep  []any
+	own   bool // the first call is for the child's own descriptors
 }
 
-// NewTable returns an empty table with space for so many calls.
+// NewTable returns a table with space for so many calls, whose child does not need
+// a copy of all descriptors: see Low.
 func NewTable(calls int) *Table {
-	return &Table{calls: make([]call, 0, calls), names: make([]string, 0, calls)}
+	t := &Table{calls: make([]call, 0, calls), names: make([]string, 0, calls), own: true}
+	t.Add("own descriptors", unix.SYS_CLOSE_RANGE, ^uintptr(0)>>32, ^uintptr(0)>>32, 0) // none, unless lower changes it
+	return t
 }
 
 // reference says that an argument is an earlier call's result.
@@ -145,6 +150,7 @@ type Clone struct {
 	Flags  uint64 // CLONE_NEW*, CLONE_FILES
 	Cgroup int    // descriptor of a cgroup v2 folder, 0 = the parent's
 	Silent bool   // no SIGCHLD: only a wait for this very child sees its end
+	Low    *Low   // for tables of NewTable; nil: the child gets a copy of all descriptors
 }
 
 // cloneArgs is struct clone_args of clone3(2).
@@ -184,6 +190,11 @@ func (t *Table) Run(c Clone) (pid, pidfd int, err error) {
 		} else {
 			return 0, -1, fmt.Errorf("spawn: the result of %s is used twice", t.names[r.from])
 		}
+	}
+	lowered, done := t.lower(c.Low)
+	defer done()
+	if lowered {
+		c.Flags |= unix.CLONE_FILES // until the first call
 	}
 	fd := new(int32)
 	*fd = -1

@@ -142,16 +142,16 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 	if err != nil {
 		return -1, err
 	}
-	t := &spawn.Table{}
+	t := spawn.NewTable(96)
 	zero := t.String("0")
 	for _, fd := range join {
-		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
+		t.Add("join cgroup", unix.SYS_WRITE, spawn.File(fd), zero, 1)
 	}
 	kinds := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
 	if !c.host {
 		kinds |= unix.CLONE_NEWNET
 	}
-	t.Add("namespaces", unix.SYS_SETNS, uintptr(c.pidfd), kinds)
+	t.Add("namespaces", unix.SYS_SETNS, spawn.File(c.pidfd), kinds)
 	t.Add("setsid", unix.SYS_SETSID)
 	addStdio(t, ends, terminal)
 	for n, l := range limits {
@@ -162,7 +162,7 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 	var pid int
 	// a child is in the process namespace that its parent's thread has chosen
 	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWPID, s.ownPids, func() (err error) {
-		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder})
+		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder, Low: s.low})
 		return err
 	})
 	if err != nil {

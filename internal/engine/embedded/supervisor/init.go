@@ -85,8 +85,8 @@ func (r *report) wait() error {
 // addInit is the end of a table in which the command is not process 1, in the
 // order of addExec. The init begins with all signals blocked, as the child is.
 func (s *supervisor) addInit(t *spawn.Table, r report, command, env []string, dir string) {
-	t.Add("report", unix.SYS_DUP3, uintptr(r.write), pid1.Report, 0)
-	t.Add("init", unix.SYS_DUP3, uintptr(s.init), pid1.Report+1, unix.O_CLOEXEC)
+	t.Add("report", unix.SYS_DUP3, spawn.File(r.write), pid1.Report, 0)
+	t.Add("init", unix.SYS_DUP3, spawn.File(s.init), pid1.Report+1, unix.O_CLOEXEC)
 	t.Add("close", unix.SYS_CLOSE_RANGE, pid1.Report+2, ^uintptr(0), 0)
 	t.Add("chdir", unix.SYS_CHDIR, t.String(dir))
 	args := t.Strings(pid1.Args(candidates(command[0], env), command))

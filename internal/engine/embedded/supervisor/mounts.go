@@ -40,7 +40,7 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 	addGroups(t, c.ready.groups)
 	empty := t.String("")
 	if pts := c.stdio.pts; pts >= 0 {
-		t.Add("mount /dev/pts", unix.SYS_MOVE_MOUNT, uintptr(pts), empty, atCwd, t.String("/dev/pts"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		t.Add("mount /dev/pts", unix.SYS_MOVE_MOUNT, spawn.File(pts), empty, atCwd, t.String("/dev/pts"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 		t.Add("mount /dev/console", unix.SYS_MOUNT, t.String("/dev/pts/0"), t.String("/dev/console"), 0, unix.MS_BIND)
 	} else {
 		tty := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", c.base()+ttyGroup)
@@ -48,7 +48,7 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 	}
 	mount("tmpfs", "/dev/shm", own, fmt.Sprintf("mode=1777,size=%d,uid=%d,gid=%d", c.shmSize(), c.base(), c.base()))
 	for _, m := range c.ready.mounts {
-		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, uintptr(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		t.Add("mount "+m.target, unix.SYS_MOVE_MOUNT, spawn.File(m.fd), empty, atCwd, t.String(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *supervisor) addMounts(t *spawn.Table, c *container) {
 func addGroups(t *spawn.Table, views []cgroup.View) {
 	const folder = "/sys/fs/cgroup"
 	move := func(v cgroup.View, at string) {
-		t.Add("mount "+at, unix.SYS_MOVE_MOUNT, uintptr(v.FD), t.String(""), atCwd, t.String(at), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		t.Add("mount "+at, unix.SYS_MOVE_MOUNT, spawn.File(v.FD), t.String(""), atCwd, t.String(at), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	switch {
 	case len(views) == 0:

@@ -55,7 +55,7 @@ func (s *supervisor) start(c *container) (err error) {
 	var pid, pidfd int
 	now := time.Now()
 	c.mounts, err = s.spawner.DoInNew(func() (err error) {
-		pid, pidfd, err = t.Run(spawn.Clone{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Cgroup: c.ready.folder})
+		pid, pidfd, err = t.Run(spawn.Clone{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Cgroup: c.ready.folder, Low: s.low})
 		return err
 	})
 	if err == nil {
@@ -122,11 +122,11 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 	// cgroup namespace then has them as its root
 	zero := t.String("0")
 	for _, fd := range p.join {
-		t.Add("join cgroup", unix.SYS_WRITE, uintptr(fd), zero, 1)
+		t.Add("join cgroup", unix.SYS_WRITE, spawn.File(fd), zero, 1)
 	}
 	t.Add("cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	if !c.host {
-		t.Add("network namespace", unix.SYS_SETNS, uintptr(c.slot.Net), unix.CLONE_NEWNET)
+		t.Add("network namespace", unix.SYS_SETNS, spawn.File(c.slot.Net), unix.CLONE_NEWNET)
 	}
 	t.Add("setsid", unix.SYS_SETSID)
 	addRoot(t, p.root)
@@ -159,7 +159,7 @@ const oldRoot = "/dev/mqueue"
 // for a grace period of the kernel, a millisecond and on a busy machine ten.
 func addRoot(t *spawn.Table, root int) {
 	anchor := t.String(rootfs.Anchor)
-	t.Add("mount root", unix.SYS_MOVE_MOUNT, uintptr(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	t.Add("mount root", unix.SYS_MOVE_MOUNT, spawn.File(root), t.String(""), atCwd, anchor, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	t.Add("pivot_root", unix.SYS_PIVOT_ROOT, anchor, t.String(rootfs.Anchor+oldRoot))
 	t.Add("enter /", unix.SYS_CHDIR, t.String("/"))
 }
@@ -167,7 +167,7 @@ func addRoot(t *spawn.Table, root int) {
 // coverRoot mounts /dev, if the container has one of its own, and /dev/mqueue.
 func coverRoot(t *spawn.Table, dev int) {
 	if dev > 0 {
-		t.Add("mount /dev", unix.SYS_MOVE_MOUNT, uintptr(dev), t.String(""), atCwd, t.String("/dev"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		t.Add("mount /dev", unix.SYS_MOVE_MOUNT, spawn.File(dev), t.String(""), atCwd, t.String("/dev"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	t.Add("mount /dev/mqueue", unix.SYS_MOUNT, t.String("mqueue"), t.String(oldRoot), t.String("mqueue"),
 		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.String(""))
@@ -189,7 +189,7 @@ type capHeader struct {
 // A privileged container stays in the machine's user namespace (none given).
 func addUser(t *spawn.Table, userns int, b bounds, u engine.User, unshare bool) {
 	if userns > 0 {
-		t.Add("user namespace", unix.SYS_SETNS, uintptr(userns), unix.CLONE_NEWUSER)
+		t.Add("user namespace", unix.SYS_SETNS, spawn.File(userns), unix.CLONE_NEWUSER)
 	}
 	if unshare {
 		t.Add("mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)

@@ -137,7 +137,7 @@ func (s *stdio) close() {
 // controlling one of its session.
 func addStdio(t *spawn.Table, ends [3]int, terminal bool) {
 	if terminal {
-		t.Add("controlling terminal", unix.SYS_IOCTL, uintptr(ends[0]), unix.TIOCSCTTY, 0)
+		t.Add("controlling terminal", unix.SYS_IOCTL, spawn.File(ends[0]), unix.TIOCSCTTY, 0)
 	}
 	for i, fd := range ends {
 		if fd < 0 {
@@ -146,7 +146,7 @@ func addStdio(t *spawn.Table, ends [3]int, terminal bool) {
 			t.Use(0, null)
 			continue
 		}
-		t.Add("stdio", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+		t.Add("stdio", unix.SYS_DUP3, spawn.File(fd), uintptr(i), 0)
 	}
 }
 

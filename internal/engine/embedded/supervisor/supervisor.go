@@ -32,6 +32,7 @@ import (
 	"skerry/internal/engine/embedded/network"
 	"skerry/internal/engine/embedded/protocol"
 	"skerry/internal/engine/embedded/rootfs"
+	"skerry/internal/engine/embedded/spawn"
 )
 
 // Main runs the supervisor if the program was started as one, and does not
@@ -78,6 +79,7 @@ type supervisor struct {
 	kept     kept
 	disks    *rootfs.Disks
 	spawner  *rootfs.Room
+	low      *spawn.Low
 	walls    walls
 	pump     *pump
 	reaper   *reaper
@@ -107,6 +109,9 @@ func open(cfg protocol.Config) (*supervisor, error) {
 		}
 	}
 	var err error
+	if s.low, err = spawn.ReserveLow(); err != nil {
+		return nil, err
+	}
 	if s.lock, err = lock(cfg.Data); err != nil {
 		return nil, err
 	}
