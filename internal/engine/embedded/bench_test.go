@@ -127,10 +127,11 @@ func fiveLayers(b *testing.B) []string {
 }
 
 // BenchmarkThroughput is whole containers, created to removed, a second: of the
-// machine's own folders, of an image of five layers that they can write to, and of a
-// program with a C library in place of one that does nothing.
+// machine's own folders, of an image of five layers that they can write to, of a
+// program with a C library in place of one that does nothing, and beside a thousand
+// others that are idle.
 func BenchmarkThroughput(b *testing.B) {
-	for _, kind := range []string{"prepared", "writable", "busybox"} {
+	for _, kind := range []string{"prepared", "writable", "busybox", "crowded"} {
 		for _, workers := range []int{1, 2, 4} {
 			b.Run(fmt.Sprintf("%s/workers-%d", kind, workers), func(b *testing.B) { throughput(b, kind, workers) })
 		}
@@ -145,6 +146,12 @@ func throughput(b *testing.B, kind string, workers int) {
 	case "writable":
 		withImages(b, d, map[string][]string{"i": fiveLayers(b)})
 		spec.Root = engine.Root{Image: "i", Writable: true}
+	case "crowded":
+		idle := trivial(b)
+		idle.Command = []string{"/bin/busybox", "sleep", "100000"}
+		for range 1000 {
+			started(b, d, idle)
+		}
 	case "busybox":
 		busybox(b)
 		spec.Command = []string{"/bin/busybox", "true"}

@@ -129,6 +129,16 @@ func (c *container) statusLocked() engine.Status {
 	return s
 }
 
+// where is a descriptor of the mounts of a container that runs; c.mu is held. Those
+// of its first process may be others, if it can mount; while it has ended and
+// nobody has heard of it, it has none.
+func (c *container) where() int {
+	if c.bounds.privileged || c.bounds.mounts {
+		return c.pidfd
+	}
+	return c.mounts
+}
+
 func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	if err := spec.Validate(); err != nil {
 		return err

@@ -60,7 +60,7 @@ func (s *supervisor) attachRunning(c *container, m engine.Mount) error {
 		return err
 	}
 	defer unix.Close(p.FD)
-	return s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() error {
+	return s.spawner.Visit(c.where(), unix.CLONE_NEWNS, -1, func() error {
 		if c.tree == nil {
 			return unix.MoveMount(p.FD, "", unix.AT_FDCWD, p.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		}

@@ -191,7 +191,7 @@ func closeMounts(p *prepared) {
 func (s *supervisor) rootOf(c *container) (fd int, err error) {
 	switch {
 	case c.state == engine.Running || c.state == engine.Frozen:
-		err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() (err error) {
+		err = s.spawner.Visit(c.where(), unix.CLONE_NEWNS, -1, func() (err error) {
 			fd, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 			return err
 		})

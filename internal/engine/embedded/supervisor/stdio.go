@@ -206,7 +206,7 @@ func setSize(fd int, size engine.Size) error {
 // run there; c.mu is held. Where /dev/pts is not the engine's but something that
 // the container has been given, nothing is opened.
 func (s *supervisor) terminalIn(c *container, owner int, size engine.Size) (ptmx, slave int, err error) {
-	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWNS, -1, func() (err error) {
+	err = s.spawner.Visit(c.where(), unix.CLONE_NEWNS, -1, func() (err error) {
 		ptmx, err = unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		return err
 	})
