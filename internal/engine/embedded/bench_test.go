@@ -265,9 +265,12 @@ func BenchmarkAttach(b *testing.B) {
 
 func BenchmarkExec(b *testing.B) {
 	d := open(b)
-	id := started(b, d, enginetest.Spec("sleep 1000"))
+	spec := trivial(b)
+	nothing := spec.Command
+	spec.Command = enginetest.Spec("sleep 1000").Command
+	id := started(b, d, spec)
 	for range b.N {
-		if _, err := d.Exec(context.Background(), id, engine.ExecSpec{Command: trivial(b).Command}, engine.Streams{}); err != nil {
+		if _, err := d.Exec(context.Background(), id, engine.ExecSpec{Command: nothing}, engine.Streams{}); err != nil {
 			b.Fatal(err)
 		}
 	}
