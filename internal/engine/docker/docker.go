@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -88,6 +89,8 @@ func (f *fault) Is(target error) bool {
 	switch target {
 	case engine.ErrNotFound:
 		return f.status == http.StatusNotFound
+	case fs.ErrNotExist: // in a container that is there
+		return f.status == http.StatusNotFound && strings.Contains(f.message, "Could not find the file")
 	case engine.ErrInvalid:
 		return f.status == http.StatusBadRequest
 	case engine.ErrExists:

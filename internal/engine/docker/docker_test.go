@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -138,5 +139,12 @@ func TestLimits(t *testing.T) {
 	spec.Group.Name = "task"
 	if _, err := translate(&spec); !errors.Is(err, engine.ErrUnsupported) {
 		t.Errorf("a group: %v", err)
+	}
+}
+
+func TestNoFile(t *testing.T) {
+	missing := &fault{404, "Could not find the file /tmp/none in container abc"}
+	if !errors.Is(missing, fs.ErrNotExist) || errors.Is(&fault{404, "No such container: abc"}, fs.ErrNotExist) {
+		t.Error("a missing file and a missing container are not told apart")
 	}
 }
