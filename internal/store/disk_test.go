@@ -201,12 +201,19 @@ func TestFullDisk(t *testing.T) {
 			}
 		}
 	}
-	for range 3 {
+	for round := range 3 {
+		key := store.K(1000+round, int64(0))
+		if err := db.Update(ctx, func(tx *store.Tx) error { return bytes1k.Put(tx, key, make([]byte, 300)) }); err != nil {
+			t.Fatal(err)
+		}
 		until("served", &acked)
 		eat(t, filepath.Join(disk, "others"))
 		until("refused", &refused)
 		if _, err := count(db); err != nil {
 			t.Errorf("read on a full disk: %v", err)
+		}
+		if err := db.Update(ctx, func(tx *store.Tx) error { return bytes1k.Delete(tx, key) }); err != nil {
+			t.Errorf("delete on a full disk: %v", err)
 		}
 		if err := os.Remove(filepath.Join(disk, "others")); err != nil {
 			t.Fatal(err)

@@ -120,7 +120,7 @@ func Open(dir string, o Options) (*DB, error) {
 
 func (d *DB) open(dir string, o Options) error {
 	d.room.closing.Store(true) // while opening, a full disk is an error
-	if err := d.room.check(0); err != nil {
+	if err := d.room.check(0, false); err != nil {
 		return err
 	}
 	if err := complete(o.FS, dir); err != nil {

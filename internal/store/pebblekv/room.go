@@ -18,7 +18,9 @@ import (
 // write of its log or manifest, so such a write never fails for want of space:
 //
 //   - A commit looks first whether the reserve is free, and answers ErrNoSpace if it
-//     is not. The reserve is more than Pebble needs to finish what was begun.
+//     is not. The reserve is more than Pebble needs to finish what was begun. One
+//     that deletes is the way out of a full disk, and needs half of the reserve, or
+//     the ballast.
 //   - If others fill the disk in that moment, the write gives the ballast free, a
 //     file whose blocks are allocated for this, and is done again.
 //   - If that was not enough, it waits for space. Commits that wait for it answer
@@ -52,9 +54,9 @@ const (
 	goodBytes      = 1 << 20
 )
 
-// check answers ErrNoSpace if the disk has no room for n more bytes, and puts the
-// ballast back when it has plenty.
-func (r *room) check(n int) error {
+// check answers ErrNoSpace if the disk has no room for n more bytes of a commit, and
+// puts the ballast back when it has plenty.
+func (r *room) check(n int, deletes bool) error {
 	if r.blocked.Load() > 0 {
 		return kv.ErrNoSpace
 	}
@@ -67,6 +69,9 @@ func (r *room) check(n int) error {
 		return nil
 	}
 	if use.AvailBytes < r.reserve+uint64(n) {
+		if deletes && (use.AvailBytes >= r.reserve/2+uint64(n) || r.hasBallast()) {
+			return nil
+		}
 		return fmt.Errorf("%w: %d MiB are free, %d MiB are kept in reserve", kv.ErrNoSpace, use.AvailBytes>>20, r.reserve>>20)
 	}
 	r.good.bytes.Store(goodBytes)
@@ -85,6 +90,12 @@ func (r *room) layBallast() error {
 		return err
 	}
 	return errors.Join(f.Preallocate(0, int64(r.reserve/2)), f.Close())
+}
+
+func (r *room) hasBallast() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.ballast
 }
 
 // dropBallast tells whether there was any.

@@ -78,8 +78,10 @@ func (t *txn) Commit(_ context.Context, writes []kv.Write) error {
 	d := t.db
 	b := d.db.NewBatch()
 	keys := make([]string, len(writes))
+	deletes := false
 	for i, w := range writes {
 		keys[i] = string(w.Key)
+		deletes = deletes || w.Delete
 		var err error
 		if w.Delete {
 			err = b.Delete(w.Key, nil)
@@ -90,7 +92,7 @@ func (t *txn) Commit(_ context.Context, writes []kv.Write) error {
 			return errors.Join(translate(err), b.Close())
 		}
 	}
-	version, err := t.apply(b, keys)
+	version, err := t.apply(b, keys, deletes)
 	if err == nil {
 		err = d.settle(version)
 	}
@@ -99,9 +101,9 @@ func (t *txn) Commit(_ context.Context, writes []kv.Write) error {
 
 // apply puts the batch into the log's buffer and the memtable, after everything
 // that it is in no conflict with.
-func (t *txn) apply(b *pebble.Batch, keys []string) (version uint64, err error) {
+func (t *txn) apply(b *pebble.Batch, keys []string, deletes bool) (version uint64, err error) {
 	d := t.db
-	if err := d.room.check(b.Len()); err != nil {
+	if err := d.room.check(b.Len(), deletes); err != nil {
 		return 0, err
 	}
 	t.merge()
