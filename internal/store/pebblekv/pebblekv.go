@@ -34,7 +34,6 @@ import (
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"skerry/internal/store/kv"
@@ -196,9 +195,8 @@ func tuned(o Options) *pebble.Options {
 		},
 	}
 	for i := range opts.Levels {
-		// A row that is not in a file is found out without reading its blocks, and one
-		// that is there by one index.
-		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// One index a file. No filters: Pebble does not verify their blocks when it is
+		// asked to, and a damaged one could hide rows.
 		opts.Levels[i].IndexBlockSize = 256 << 10
 	}
 	return opts
