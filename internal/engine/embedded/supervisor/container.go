@@ -185,7 +185,8 @@ func (s *supervisor) newContainer(spec *engine.Spec, img image) (c *container, e
 		spec: spec, image: img, env: spec.Env, dir: spec.Dir, user: spec.User,
 		limits: withDefaults(spec.Limits), state: engine.Created, pidfd: -1, mounts: -1, run: newRun(),
 		rlimits: spec.Rlimits, tty: spec.TTY, stdin: spec.Stdin, stdio: noStdio,
-		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, file: -1, files: spec.LogFiles, size: spec.LogSize},
+		log: &log{dir: filepath.Join(s.logs(), string(spec.ID)), pipes: [2]int{-1, -1}, terminal: spec.TTY, file: -1,
+			files: spec.LogFiles, size: spec.LogSize},
 	}
 	if c.dir == "" {
 		c.dir = "/"

@@ -86,7 +86,9 @@ func (c *container) openTerminal(owner, group int) (err error) {
 	if err != nil {
 		return fmt.Errorf("supervisor: terminal: %w", err)
 	}
-	c.log.pipes[0], c.log.terminal = ptmx, true // the log's to close
+	c.log.mu.Lock()       // one who reads the log of the run before may be draining
+	c.log.pipes[0] = ptmx // the log's to close
+	c.log.mu.Unlock()
 	s.input = ptmx
 	if s.slave, err = peer(ptmx, owner); err != nil {
 		return err
