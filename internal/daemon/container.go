@@ -158,15 +158,10 @@ func (d *Daemon) renameContainer(c *call) error {
 	}
 	name = strings.TrimPrefix(name, "/")
 	old := row.Name
-	err = d.db.Update(c.Context(), func(tx *store.Tx) error {
-		if row, err = containers.Get(tx, store.K(row.ID)); err != nil {
-			return err
-		}
-		if err := nameFree(tx, name); err != nil {
-			return err
-		}
+	defer d.locks.lock(row.ID)()
+	row, _, err = d.rewrite(c.Context(), row.ID, func(tx *store.Tx, row *containerRow) error {
 		row.Name = name
-		return containers.Put(tx, row)
+		return nameFree(tx, name)
 	})
 	if err != nil {
 		return err
@@ -228,7 +223,7 @@ func (d *Daemon) remove(ctx context.Context, id string, force, volumes bool) err
 		d.readers.wait(ctx, id) // the row is of before the kill
 	}
 	defer d.locks.lock(id)()
-	row, err = d.change(ctx, id, func(row *containerRow) error {
+	row, err = d.note(ctx, id, func(row *containerRow) error {
 		if row.running() {
 			return conflict("cannot remove container \"/%s\": container is running: stop the container before removing or force remove", row.Name)
 		}
@@ -267,43 +262,40 @@ func (d *Daemon) drop(ctx context.Context, row *containerRow, withVolumes bool) 
 		return err
 	}
 	d.keepers.End(namesKey(row.ID))
-	var left []string
-	err := d.db.Update(ctx, func(tx *store.Tx) error {
-		left = left[:0]
+	left, err := d.release(ctx, func(tx *store.Tx) (gone []string, err error) {
 		if ok, err := containers.Has(tx, store.K(row.ID)); err != nil || !ok {
-			return err
+			return nil, err
 		}
 		for exec, err := range byContainer.Scan(tx, store.Range{Prefix: store.K(row.ID)}) {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if err := execs.Delete(tx, store.K(exec.ID)); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := containers.Delete(tx, store.K(row.ID)); err != nil {
-			return err
+			return nil, err
 		}
 		for _, m := range row.Mounts {
 			if withVolumes && m.Type == "volume" {
-				gone, err := dropAnonymous(tx, m.Name)
+				ok, err := d.dropAnonymous(tx, m.Name)
 				if err != nil {
-					return err
+					return nil, err
 				}
-				if gone {
-					left = append(left, m.Name)
+				if ok {
+					gone = append(gone, m.Name)
 				}
 			}
 		}
-		return nil
+		return gone, nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, v := range left {
-		if err := d.dropFolder(v); err != nil {
-			d.log.Warn("docker: cannot remove a volume's files", "volume", v, "err", err)
-		}
+	d.late.swap(row.ID, d.late.get(row.ID), nil)
+	if err := d.dropFolders(left); err != nil {
+		d.log.Warn("docker: cannot remove a volume's files", "container", row.ID, "err", err)
 	}
 	d.tell(row, events.ActionDestroy, nil)
 	d.wake(containerLoop)

@@ -42,6 +42,7 @@ type Daemon struct {
 	routes     []route
 	bus        bus
 	locks      keyed // one change of a container at a time
+	late       late
 	keepers    *loop.Children
 	running    *loop.Children // programs of exec
 	terms      terminals
@@ -237,8 +238,13 @@ func (k *keyed) lock(key string) (unlock func()) {
 
 // find returns the container of a name, an id or the beginning of one.
 func (d *Daemon) find(ctx context.Context, ref string) (row *containerRow, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error { row, err = findContainer(tx, ref); return err })
-	return row, err
+	for {
+		swaps := d.late.count()
+		err = d.db.View(ctx, func(tx *store.Tx) error { row, err = findContainer(tx, ref); return err })
+		if err != nil || d.late.over(swaps, &row) {
+			return row, err
+		}
+	}
 }
 
 func findContainer(tx *store.Tx, ref string) (*containerRow, error) {
@@ -279,41 +285,30 @@ func named(tx *store.Tx, name string) (*containerRow, error) {
 	return nil, nil
 }
 
-// change rewrites a container's row. fn may refuse.
-func (d *Daemon) change(ctx context.Context, id string, fn func(row *containerRow) error) (row *containerRow, err error) {
-	err = d.db.Update(ctx, func(tx *store.Tx) error {
-		if row, err = containers.Get(tx, store.K(id)); err != nil {
-			if errors.Is(err, store.ErrNotFound) {
-				return notFound("No such container: %s", id)
-			}
-			return err
-		}
-		if err = fn(row); err != nil {
-			return err
-		}
-		return containers.Put(tx, row)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return row, nil
-}
-
 // all lists the containers, the newest first.
 func (d *Daemon) all(ctx context.Context) (rows []*containerRow, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error {
+	for {
+		swaps := d.late.count()
 		rows = rows[:0]
-		for row, err := range containers.Scan(tx, store.Range{}) {
-			if err != nil {
-				return err
+		err = d.db.View(ctx, func(tx *store.Tx) error {
+			for row, err := range containers.Scan(tx, store.Range{}) {
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
 			}
-			rows = append(rows, row)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("daemon: list containers: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("daemon: list containers: %w", err)
+		at := make([]**containerRow, len(rows))
+		for i := range rows {
+			at[i] = &rows[i]
+		}
+		if d.late.over(swaps, at...) {
+			sortNewest(rows)
+			return rows, nil
+		}
 	}
-	sortNewest(rows)
-	return rows, nil
 }

@@ -27,6 +27,10 @@
 // container's lock. After a kill of the server the loop compares the rows with
 // the engine's list, and goes on.
 //
+// A full disk takes no rows, but programs end all the same. What has happened is
+// then kept in memory (see late) as part of the rows, and written when there is
+// room; whatever stops, kills and removes works meanwhile, and gives room.
+//
 // # What is left out
 //
 // These answer 501 and say so: docker build, commit, diff, search, swarm mode,

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"skerry/internal/base/clock"
 	"skerry/internal/engine"
 	"skerry/internal/engine/enginetest"
@@ -39,6 +41,7 @@ type world struct {
 	server *httptest.Server
 	socket string
 	client *http.Client
+	disk   disk
 }
 
 // programs stand for those of the image "tool:latest".
@@ -88,7 +91,7 @@ func toolImage() engine.Image {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), engine: enginetest.NewFake(programs())}
+	w := &world{t: t, dir: t.TempDir(), engine: enginetest.NewFake(programs()), disk: disk{FS: vfs.Default}}
 	w.engine.Restarts, w.engine.Pullable = true, map[string]engine.Image{"tool:latest": toolImage()}
 	w.up()
 	if _, err := w.engine.Images().Pull(t.Context(), "tool:latest", engine.PullOptions{}); err != nil {
@@ -103,7 +106,7 @@ func (w *world) up() {
 	w.t.Helper()
 	var err error
 	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if w.db, err = store.Open(filepath.Join(w.dir, "store"), store.Options{Relaxed: true}); err != nil {
+	if w.db, err = store.Open(filepath.Join(w.dir, "store"), store.Options{Relaxed: true, FS: &w.disk}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.daemon = New(Deps{

@@ -131,7 +131,7 @@ func (d *Daemon) probe(ctx context.Context, id string, h *container.HealthConfig
 // noteCheck writes a result into the row, and tells when the health changed.
 func (d *Daemon) noteCheck(ctx context.Context, of *containerRow, h *container.HealthConfig, r healthResult) error {
 	changed := false
-	row, err := d.change(ctx, of.ID, func(row *containerRow) error {
+	row, err := d.note(ctx, of.ID, func(row *containerRow) error {
 		changed = false
 		if !row.running() || !row.Started.Equal(of.Started) || row.Health == nil {
 			return nil // another run by now

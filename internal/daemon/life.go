@@ -65,7 +65,7 @@ func (d *Daemon) start(ctx context.Context, id string, again bool) error {
 	if err != nil {
 		return err
 	}
-	row, err = d.change(ctx, id, func(row *containerRow) error {
+	row, err = d.note(ctx, id, func(row *containerRow) error {
 		row.State, row.Started, row.Stopped, row.ExitCode, row.OOM, row.Error = container.StateRunning, st.Started, false, 0, false, ""
 		row.RestartAt, row.Health = time.Time{}, nil
 		if hc := healthOf(row); hc != nil {
@@ -137,7 +137,7 @@ func (d *Daemon) startFailed(ctx context.Context, row *containerRow, cause error
 		}
 		text = "failed to create task for container: unable to start container process: " + text
 	}
-	row, err := d.change(ctx, row.ID, func(row *containerRow) error {
+	row, err := d.note(ctx, row.ID, func(row *containerRow) error {
 		row.ExitCode, row.Error = code, text
 		if row.State == container.StateRestarting {
 			row.State = container.StateExited
@@ -235,7 +235,7 @@ func (d *Daemon) stop(ctx context.Context, id string, sig syscall.Signal, patien
 // waiting of its restart policy.
 func (d *Daemon) markStopped(ctx context.Context, id string) (*containerRow, error) {
 	defer d.locks.lock(id)()
-	return d.change(ctx, id, func(row *containerRow) error {
+	return d.note(ctx, id, func(row *containerRow) error {
 		row.Stopped = true
 		if row.State == container.StateRestarting {
 			row.State, row.RestartAt = container.StateExited, time.Time{}
@@ -390,7 +390,7 @@ func (d *Daemon) freeze(c *call, frozen bool) error {
 	}
 	ctx := context.WithoutCancel(c.Context())
 	defer d.locks.lock(row.ID)()
-	row, err = d.change(ctx, row.ID, func(row *containerRow) error {
+	row, err = d.note(ctx, row.ID, func(row *containerRow) error {
 		switch {
 		case frozen && !row.running():
 			return conflict("Container %s is not running", row.ID)

@@ -36,6 +36,9 @@ func (d *Daemon) Loops() []loop.Loop {
 // all that has to be watched. Exits come through the first child, which follows
 // the engine's events; here they are found only after the server was away.
 func (d *Daemon) settle(ctx context.Context) (string, error) {
+	if err := d.writeLate(ctx); err != nil {
+		return "", err
+	}
 	rows, err := d.all(ctx)
 	if err != nil {
 		return "", err
@@ -121,7 +124,7 @@ func (d *Daemon) adopt(ctx context.Context, id string) error {
 	if err != nil || st.State != engine.Running {
 		return err
 	}
-	_, err = d.change(ctx, id, func(row *containerRow) error {
+	_, err = d.note(ctx, id, func(row *containerRow) error {
 		if !row.running() {
 			row.State, row.Started, row.Error = container.StateRunning, st.Started, ""
 		}
@@ -175,7 +178,7 @@ func (d *Daemon) exited(ctx context.Context, id string, exit engine.Exit) error 
 		news bool
 		kept = d.locks.holds(id + holdSuffix)
 	)
-	row, err := d.change(ctx, id, func(row *containerRow) error {
+	row, err := d.note(ctx, id, func(row *containerRow) error {
 		news = row.running() && !exit.Finished.Before(row.Started)
 		if !news {
 			return nil
@@ -189,14 +192,11 @@ func (d *Daemon) exited(ctx context.Context, id string, exit engine.Exit) error 
 		return err
 	}
 	d.tellExit(row, row.State != container.StateRestarting)
-	if err := d.endExecs(ctx, id); err != nil {
-		return err
-	}
 	if row.Removing {
 		d.keepers.Start("remove "+id, func(ctx context.Context) error { return d.finish(ctx, id) })
 	}
 	d.wake(containerLoop)
-	return nil
+	return d.endExecs(ctx, id)
 }
 
 // The waits between restarts: doubled each time, and begun anew after a run that

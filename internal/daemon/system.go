@@ -185,7 +185,7 @@ func (d *Daemon) volumeUsage(ctx context.Context) (all []*volume.Volume, err err
 			if err != nil {
 				return err
 			}
-			users, err := usersOf(tx, v.Name)
+			users, err := d.usersOf(tx, v.Name)
 			if err != nil {
 				return err
 			}

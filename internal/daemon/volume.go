@@ -66,14 +66,22 @@ func (d *Daemon) makeFolder(name string) error {
 	return os.MkdirAll(d.folder(name), 0o755)
 }
 
-// dropFolder removes a volume's files.
+// dropFolder removes a volume's files, and dropFolders those of several.
 func (d *Daemon) dropFolder(name string) error {
 	return os.RemoveAll(filepath.Dir(d.folder(name)))
 }
 
+func (d *Daemon) dropFolders(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, d.dropFolder(name))
+	}
+	return errors.Join(errs...)
+}
+
 // dropAnonymous deletes the row of a volume that nobody named and no other
 // container uses, and tells whether it did.
-func dropAnonymous(tx *store.Tx, name string) (bool, error) {
+func (d *Daemon) dropAnonymous(tx *store.Tx, name string) (bool, error) {
 	v, err := volumes.Get(tx, store.K(name))
 	if errors.Is(err, store.ErrNotFound) || err == nil && !v.Anonymous {
 		return false, nil
@@ -81,20 +89,23 @@ func dropAnonymous(tx *store.Tx, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	users, err := usersOf(tx, name)
+	users, err := d.usersOf(tx, name)
 	if err != nil || len(users) > 0 {
 		return false, err
 	}
 	return true, volumes.Delete(tx, store.K(name))
 }
 
-// usersOf lists the ids of the containers that have a volume.
-func usersOf(tx *store.Tx, name string) (ids []string, err error) {
+// usersOf lists the ids of the containers that have a volume, and are not gone but
+// for a row that the disk has no room to delete.
+func (d *Daemon) usersOf(tx *store.Tx, name string) (ids []string, err error) {
 	for row, err := range byVolume.Scan(tx, store.Range{Prefix: store.K(name)}) {
 		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, row.ID)
+		if l := d.late.get(row.ID); l == nil || !l.Removing {
+			ids = append(ids, row.ID)
+		}
 	}
 	return ids, nil
 }
@@ -180,7 +191,7 @@ func (d *Daemon) listVolumes(c *call) error {
 				continue
 			}
 			if len(f["dangling"]) > 0 {
-				users, err := usersOf(tx, v.Name)
+				users, err := d.usersOf(tx, v.Name)
 				if err != nil {
 					return err
 				}
@@ -223,24 +234,24 @@ func getVolume(tx *store.Tx, name string) (*volumeRow, error) {
 // removeVolume answers DELETE /volumes/{name}.
 func (d *Daemon) removeVolume(c *call) error {
 	name := c.vars["name"]
-	err := d.db.Update(c.Context(), func(tx *store.Tx) error {
+	gone, err := d.release(c.Context(), func(tx *store.Tx) ([]string, error) {
 		if _, err := getVolume(tx, name); err != nil {
-			return err
+			return nil, err
 		}
-		users, err := usersOf(tx, name)
+		users, err := d.usersOf(tx, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(users) > 0 {
-			return conflict("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
+			return nil, conflict("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 		}
-		return volumes.Delete(tx, store.K(name))
+		return []string{name}, volumes.Delete(tx, store.K(name))
 	})
 	if missing(err) && c.flag("force") {
 		return c.done()
 	}
 	if err == nil {
-		err = d.dropFolder(name)
+		err = d.dropFolders(gone)
 	}
 	if err != nil {
 		return err
@@ -260,37 +271,36 @@ func (d *Daemon) pruneVolumes(c *call) error {
 	if err != nil {
 		return err
 	}
-	var gone []string
-	err = d.db.Update(c.Context(), func(tx *store.Tx) error {
-		gone = nil
+	sizes := map[string]int64{}
+	gone, err := d.release(c.Context(), func(tx *store.Tx) (gone []string, err error) {
 		for v, err := range volumes.Scan(tx, store.Range{}) {
 			if err != nil {
-				return err
+				return nil, err
 			}
-			users, err := usersOf(tx, v.Name)
+			users, err := d.usersOf(tx, v.Name)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if len(users) > 0 || !named && !v.Anonymous || !f.labels(v.Labels) {
 				continue
 			}
 			if err := volumes.Delete(tx, store.K(v.Name)); err != nil {
-				return err
+				return nil, err
 			}
 			gone = append(gone, v.Name)
+			sizes[v.Name] = max(sizes[v.Name], sizeOf(d.folder(v.Name))) // the second time it may be empty
 		}
-		return nil
+		return gone, nil
 	})
+	if err == nil {
+		err = d.dropFolders(gone)
+	}
 	if err != nil {
 		return err
 	}
-	report := volume.PruneReport{VolumesDeleted: []string{}}
+	report := volume.PruneReport{VolumesDeleted: append([]string{}, gone...)}
 	for _, name := range gone {
-		report.SpaceReclaimed += uint64(sizeOf(d.folder(name)))
-		if err := d.dropFolder(name); err != nil {
-			return err
-		}
-		report.VolumesDeleted = append(report.VolumesDeleted, name)
+		report.SpaceReclaimed += uint64(sizes[name])
 		d.tellThing(events.VolumeEventType, events.ActionDestroy, name, map[string]string{"driver": "local"})
 	}
 	return c.ok(report)
