@@ -193,6 +193,9 @@ func (d *Daemon) settings(ctx context.Context, row *containerRow, cfg *container
 	if h.NetworkMode == "" || h.NetworkMode.IsDefault() {
 		h.NetworkMode = network.NetworkBridge
 	}
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory // as Docker has it
+	}
 	if h.ShmSize == 0 {
 		h.ShmSize = shmSize
 	}

@@ -42,8 +42,7 @@
 //   - a pull without a tag is one of latest, not of all tags;
 //   - the address of a container is its own until it is removed, not until it
 //     stops;
-//   - a memory limit includes what is swapped; a container without a limit of
-//     processes has none;
+//   - a container without a limit of processes has none;
 //   - the log of json-file without max-size is bounded (the engine's 256 MiB);
 //   - the machine's services cannot be reached from a network, so there is no
 //     host-gateway;

@@ -37,7 +37,6 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 		{r.CPUPeriod != 0 && r.CPUQuota == 0, "--cpu-period without --cpu-quota"},
 		{len(r.DeviceCgroupRules) > 0, "--device-cgroup-rule"},
 		{len(r.DeviceRequests) > 0, "--gpus"},
-		{r.MemorySwap != 0 && r.MemorySwap != r.Memory, "--memory-swap other than --memory: a limit includes what is swapped"},
 		{r.MemorySwappiness != nil && *r.MemorySwappiness != -1, "--memory-swappiness"},
 		{r.OomKillDisable != nil && *r.OomKillDisable, "--oom-kill-disable"},
 		{r.CPUCount != 0 || r.CPUPercent != 0 || r.IOMaximumIOps != 0 || r.IOMaximumBandwidth != 0, "limits of Windows"},
@@ -61,6 +60,12 @@ func checkLimits(r *container.Resources) error {
 		return badRequest("Minimum memory reservation allowed is 6MB")
 	case r.Memory > 0 && r.MemoryReservation > r.Memory:
 		return badRequest("Minimum memory limit can not be less than memory reservation limit, see usage")
+	case r.MemorySwap < -1:
+		return badRequest("invalid memory swap limit: %d", r.MemorySwap)
+	case r.MemorySwap > 0 && r.Memory == 0:
+		return badRequest("You should always set the Memory limit when using Memoryswap limit, see usage")
+	case r.MemorySwap > 0 && r.MemorySwap < r.Memory:
+		return badRequest("Minimum memoryswap limit should be larger than memory limit, see usage")
 	case r.NanoCPUs > 0 && (r.CPUQuota > 0 || r.CPUPeriod > 0):
 		return badRequest("Conflicting options: Nano CPUs and CPU Period cannot both be set")
 	case r.NanoCPUs < 0 || r.NanoCPUs > int64(runtime.NumCPU())*1e9:

@@ -192,6 +192,13 @@ func environ(c *container.Config) []string {
 func limitsOf(r *container.Resources) engine.Limits {
 	l := engine.Limits{Memory: r.Memory, MemoryReserve: r.MemoryReservation, CPUShares: r.CPUShares, Pids: -1}
 	switch {
+	case r.Memory == 0: // no swap without a limit beside it
+	case r.MemorySwap > 0:
+		l.Swap = r.MemorySwap - r.Memory
+	default:
+		l.Swap = r.MemorySwap
+	}
+	switch {
 	case r.NanoCPUs > 0:
 		l.CPU = float64(r.NanoCPUs) / 1e9
 	case r.CPUQuota > 0:

@@ -107,13 +107,26 @@ func TestRefused(t *testing.T) {
 		`{"HostConfig":{"SecurityOpt":["seccomp={}"]}}`: 501, `{"HostConfig":{"SecurityOpt":["odd"]}}`: 400, `{"HostConfig":{"Binds":["/a:b"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/b:shared"]}}`: 501, `{"HostConfig":{"Binds":["../a:/b"]}}`: 400, `{"HostConfig":{"Binds":["/a:/x","/b:/x/"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/"]}}`: 400, `{"HostConfig":{"ExtraHosts":["h:host-gateway"]}}`: 501, `{"StopSignal":"SIGNOT"}`: 400,
-		`{"HostConfig":{"MemorySwap":-1,"Memory":67108864}}`: 501, `{"HostConfig":{"IpcMode":"host"}}`: 501, `{"Healthcheck":{"Test":["WHAT"]}}`: 400,
+		`{"HostConfig":{"MemorySwap":67108864}}`: 400, `{"HostConfig":{"MemorySwap":67108864,"Memory":67108865}}`: 400, `{"HostConfig":{"MemorySwap":-2,"Memory":67108864}}`: 400,
+		`{"HostConfig":{"IpcMode":"host"}}`: 501, `{"Healthcheck":{"Test":["WHAT"]}}`: 400,
 		`{"HostConfig":{"PortBindings":{"80/sctp":[{}]}}}`: 501, `{"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"x"}]}}}`: 400,
 	} {
 		_, err := ordered(t, body)
 		if code, text := status(err); err == nil || code != want {
 			t.Errorf("%s: %d %s, want %d", body, code, text, want)
 		}
+	}
+}
+
+func TestSwap(t *testing.T) {
+	const limit = 64 << 20
+	for both, want := range map[int64]int64{0: 0, limit: 0, 3 * limit: 2 * limit, -1: -1} {
+		if l := limitsOf(&container.Resources{Memory: limit, MemorySwap: both}); l.Memory != limit || l.Swap != want {
+			t.Errorf("%d: %+v", both, l)
+		}
+	}
+	if l := limitsOf(&container.Resources{MemorySwap: -1}); l.Swap != 0 {
+		t.Errorf("no limit: %+v", l)
 	}
 }
 

@@ -108,7 +108,7 @@ func (d *Daemon) info(c *call) error {
 		"ID": fixedID(d.dir)[:36], "Name": host, "ServerVersion": d.version, "Driver": driverName, "DriverStatus": [][2]string{},
 		"Containers": len(rows), "ContainersRunning": count[container.StateRunning], "ContainersPaused": count[container.StatePaused],
 		"ContainersStopped": len(rows) - count[container.StateRunning] - count[container.StatePaused], "Images": len(images),
-		"MemoryLimit": can.MemoryLimit, "SwapLimit": false, "CpuCfsPeriod": can.CPULimit, "CpuCfsQuota": can.CPULimit, "CPUShares": can.CPULimit,
+		"MemoryLimit": can.MemoryLimit, "SwapLimit": can.MemoryLimit, "CpuCfsPeriod": can.CPULimit, "CpuCfsQuota": can.CPULimit, "CPUShares": can.CPULimit,
 		"CPUSet": false, "PidsLimit": can.PidsLimit, "IPv4Forwarding": can.Outside, "OomKillDisable": false, "Debug": false,
 		"BridgeNfIptables": false, "BridgeNfIp6tables": false, "KernelMemory": false, "KernelMemoryTCP": false,
 		"NFd": 0, "NGoroutines": runtime.NumGoroutine(), "NEventsListener": d.bus.listeners(), "SystemTime": stamp(d.clock.Now()),

@@ -310,4 +310,9 @@ func TestStats(t *testing.T) {
 	if s := w.inspect(id); s.HostConfig["Memory"] != float64(128<<20) {
 		t.Errorf("%v", s.HostConfig["Memory"])
 	}
+	w.fails(409, "update the memoryswap at the same time", "POST", "/containers/"+id+"/update", object{"Memory": 256 << 20})
+	w.must("POST", "/containers/"+id+"/update", object{"Memory": 256 << 20, "MemorySwap": -1})
+	if l := w.engine.LimitsOf(idOf(id)); l.Memory != 256<<20 || l.Swap != -1 {
+		t.Errorf("%+v", l)
+	}
 }

@@ -18,6 +18,9 @@ func (d *Daemon) update(ctx context.Context, row *containerRow, in *container.Up
 		return err
 	}
 	r := &h.Resources
+	if in.MemorySwap == 0 && r.MemorySwap > 0 && in.Memory > r.MemorySwap {
+		return conflict("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	}
 	for _, x := range []struct{ to, from *int64 }{
 		{&r.CPUShares, &in.CPUShares}, {&r.Memory, &in.Memory}, {&r.NanoCPUs, &in.NanoCPUs}, {&r.CPUPeriod, &in.CPUPeriod},
 		{&r.CPUQuota, &in.CPUQuota}, {&r.MemoryReservation, &in.MemoryReservation}, {&r.MemorySwap, &in.MemorySwap},
