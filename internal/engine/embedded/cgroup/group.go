@@ -46,8 +46,9 @@ type Group struct {
 	join      []int
 	devices   string
 	ownJoin   int
-	frozen    bool // it may be
-	unlimited bool // a privileged container may have changed everything about it
+	reserved  int64 // counted in the folder above, version 2
+	frozen    bool  // it may be
+	unlimited bool  // a privileged container may have changed everything about it
 }
 
 // maxSpare is how many used groups are kept, and maxCharge how much memory, in
@@ -83,14 +84,10 @@ func (t *Tree) Create(l Limits) (*Group, error) {
 
 // begin makes the folders of a group with limits, or nothing.
 func (g *Group) begin(l Limits) error {
-	err := g.make()
-	if err != nil {
+	if err := g.make(); err != nil {
 		return err
 	}
-	if g.tree.Version == 2 && g.tree.Controllers["memory"] {
-		err = g.write("memory", "memory.oom.group", "1")
-	}
-	if err := errors.Join(err, g.Set(l)); err != nil {
+	if err := g.Set(l); err != nil {
 		return errors.Join(err, g.drop())
 	}
 	return nil
@@ -228,16 +225,12 @@ func (g *Group) Set(l Limits) error {
 	}
 	was := g.limits
 	g.limits = l
+	v2 := g.tree.Version == 2
 	if l.Memory != was.Memory || l.Swap != was.Swap {
 		errs = append(errs, g.setMemory(l.Memory, l.Swap))
 	}
-	v2 := g.tree.Version == 2
 	if l.Reserve != was.Reserve {
-		file, value := "memory.soft_limit_in_bytes", or(l.Reserve, "-1")
-		if v2 {
-			file, value = "memory.low", or(l.Reserve, "0")
-		}
-		errs = append(errs, g.write("memory", file, value))
+		errs = append(errs, g.setReserve(l.Reserve))
 	}
 	if l.CPU != was.CPU {
 		errs = append(errs, g.setCPU(l.CPU))
@@ -276,7 +269,7 @@ func (g *Group) setMemory(limit, most int64) error {
 	if g.tree.Version == 2 {
 		err := g.write("memory", "memory.max", or(limit, "max"))
 		value := strconv.FormatInt(most, 10)
-		if most < 0 {
+		if most < 0 || limit <= 0 {
 			value = "max"
 		}
 		if e := g.write("memory", "memory.swap.max", value); e != nil && !errors.Is(e, unix.ENOENT) {
@@ -448,7 +441,7 @@ func (g *Group) drop() error {
 			return err
 		}
 	}
-	return g.dropDevices()
+	return errors.Join(g.reserve(0), g.dropDevices())
 }
 
 // removeAt removes a group's folder, with those that a privileged container has

@@ -153,7 +153,7 @@ func TestFiles(t *testing.T) {
 		1: {"memory.limit_in_bytes": {"134217728", "-1"}, "memory.memsw.limit_in_bytes": {"167772160", "-1"},
 			"memory.soft_limit_in_bytes": {"67108864", "-1"}, "cpu.cfs_quota_us": {"50000", "-1"},
 			"cpu.shares": {"512", "1024"}, "pids.max": {"100", "max"}},
-		2: {"memory.max": {"134217728", "max"}, "memory.swap.max": {"33554432", "0"}, "memory.low": {"67108864", "0"},
+		2: {"memory.max": {"134217728", "max"}, "memory.swap.max": {"33554432", "max"}, "memory.low": {"67108864", "0"},
 			"cpu.max": {"50000 100000", "max 100000"}, "cpu.weight": {"20", "100"}, "pids.max": {"100", "max"}},
 	} {
 		dir := t.TempDir()
@@ -184,8 +184,10 @@ func TestFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for file := range want {
-			if err := os.WriteFile(filepath.Join(dir, "g", file), nil, 0o600); err != nil {
-				t.Fatal(err)
+			for _, g := range []string{".", "g"} {
+				if err := os.WriteFile(filepath.Join(dir, g, file), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		g := tr.Group("g")

@@ -18,8 +18,9 @@ import (
 type Parent struct {
 	group *Group
 
-	mu    sync.Mutex
-	users int // groups in it, and its maker
+	mu       sync.Mutex
+	users    int   // groups in it, and its maker
+	reserved int64 // memory, by the groups in it, version 2
 }
 
 // Parent makes one.
@@ -43,7 +44,7 @@ func (t *Tree) Parent(l Limits) (*Parent, error) {
 
 // delegate lets the groups in a parent of version 2 have limits of their own.
 func (p *Parent) delegate() error {
-	for _, c := range []string{"memory", "cpu", "pids"} {
+	for _, c := range v2Controllers {
 		if p.group.tree.Controllers[c] {
 			if err := p.group.write(c, "cgroup.subtree_control", "+"+c); err != nil {
 				return err

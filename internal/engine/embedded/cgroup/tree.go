@@ -64,6 +64,9 @@ func FindMounts(mountinfo string) (Mounts, error) {
 // v1Controllers are the ones that are used.
 var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer", "devices"}
 
+// v2Controllers limit; the rest needs no controller.
+var v2Controllers = []string{"memory", "cpu", "pids"}
+
 // Tree is the engine's own group, in which the containers' are.
 type Tree struct {
 	Version     int
@@ -75,9 +78,10 @@ type Tree struct {
 	v2          int            // descriptor of the engine's folder
 	path        string         // of it
 
-	mu    sync.Mutex
-	spare []*Group // used groups of version 1, empty, with their last limits
-	next  int      // number of the next new group
+	mu       sync.Mutex
+	spare    []*Group // used groups of version 1, empty, with their last limits
+	next     int      // number of the next new group
+	reserved int64    // memory, by all groups, version 2
 }
 
 // hierarchy is a folder of the engine in one mount of version 1.
@@ -88,7 +92,7 @@ type hierarchy struct {
 }
 
 // Open makes or finds the engine's group of that name. Version 0 takes what
-// the machine has: version 2 if it has the memory controller, else 1.
+// the machine has: version 1 if its controllers are mounted, else 2.
 func Open(m Mounts, name string, version int) (*Tree, error) {
 	if version == 0 {
 		switch {
@@ -159,10 +163,11 @@ func (t *Tree) openV2(mount, name string) error {
 	if t.v2, err = openFolder(t.path); err != nil {
 		return err
 	}
-	for _, c := range strings.Fields(string(has)) {
-		if c != "memory" && c != "cpu" && c != "pids" {
-			continue
-		}
+	wanted := slices.DeleteFunc(strings.Fields(string(has)), func(c string) bool { return !slices.Contains(v2Controllers, c) })
+	if len(wanted) > 0 && vacate(mount) != nil {
+		wanted = nil // it can be had without limits
+	}
+	for _, c := range wanted {
 		// one at a time: what cannot be had does not take the others along
 		for _, dir := range []string{mount, t.path} {
 			err = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
@@ -172,6 +177,11 @@ func (t *Tree) openV2(mount, name string) error {
 		}
 		t.Controllers[c] = err == nil
 	}
+	if t.Controllers["memory"] { // an engine that died may have left some
+		if err := write(t.v2, "memory.low", "0"); err != nil {
+			return err
+		}
+	}
 	t.Controllers["freezer"] = true
 	dir, err := unix.Open(t.path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -180,6 +190,36 @@ func (t *Tree) openV2(mount, name string) error {
 	defer unix.Close(dir)
 	t.Controllers["devices"] = attachDevices(dir, allowedDevices) == nil // a kernel may have no such filters
 	return nil
+}
+
+// vacate moves the processes of a folder of version 2 into one below it. Where
+// the engine is in a container, the folder that it sees as the root is not the
+// machine's and has the container's processes in it: the groups below would get
+// no controllers, or with some of them no processes.
+func vacate(mount string) error {
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.type")); err != nil {
+		return nil // the machine's own root may have both
+	}
+	for range 100 { // they may be starting others
+		b, err := os.ReadFile(filepath.Join(mount, "cgroup.procs"))
+		if err != nil {
+			return err
+		}
+		if len(b) == 0 {
+			return nil
+		}
+		to := filepath.Join(mount, "init")
+		if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		for _, pid := range strings.Fields(string(b)) {
+			err := os.WriteFile(filepath.Join(to, "cgroup.procs"), []byte(pid), 0)
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("make %s free of processes: %w", mount, err)
+			}
+		}
+	}
+	return fmt.Errorf("make %s free of processes: more are always started", mount)
 }
 
 // openFolder makes a folder if need be and returns its descriptor.
