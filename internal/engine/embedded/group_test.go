@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -99,10 +100,11 @@ func TestGroupEnds(t *testing.T) {
 	needs(t, d, "memory limit", memory)
 	groups := func() int {
 		found, err := filepath.Glob("/sys/fs/cgroup/*/" + d.cfg.Name + "/p[0-9]*")
-		if err != nil {
+		unified, err2 := filepath.Glob("/sys/fs/cgroup/" + d.cfg.Name + "/p[0-9]*")
+		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}
-		return len(found)
+		return len(found) + len(unified)
 	}
 	ctx := context.Background()
 	limits := engine.Limits{Memory: 96 << 20}
@@ -156,10 +158,16 @@ func TestGroupEnds(t *testing.T) {
 // What a privileged container makes in its own control group goes with it.
 func TestGroupsOfPrivileged(t *testing.T) {
 	d := open(t)
-	if c, err := d.Info(context.Background()); err != nil || c.Cgroups != 1 || !c.MemoryLimit {
-		t.Skip("version 1 is mounted inside")
+	c, err := d.Info(context.Background())
+	if err != nil {
+		t.Fatal(err)
 	}
-	r := sh(t, d, "mkdir -p /tmp/g && mount -t cgroup -o memory none /tmp/g && mkdir -p /tmp/g/a/b && echo $$ >/tmp/g/a/b/tasks && echo made",
+	mount, procs := "cgroup2", "cgroup.procs"
+	if c.Cgroups == 1 {
+		needs(t, d, "memory limit", memory)
+		mount, procs = "cgroup -o memory", "tasks"
+	}
+	r := sh(t, d, "mkdir -p /tmp/g && mount -t "+mount+" none /tmp/g && mkdir -p /tmp/g/a/b && echo $$ >/tmp/g/a/b/"+procs+" && echo made",
 		func(s *engine.Spec) {
 			s.Security.Privileged = true
 			s.Mounts = []engine.Mount{{Kind: engine.MountTmpfs, Target: "/tmp"}}
@@ -169,6 +177,7 @@ func TestGroupsOfPrivileged(t *testing.T) {
 	}
 	await(t, "they are gone", func() bool {
 		left, _ := filepath.Glob("/sys/fs/cgroup/memory/" + d.cfg.Name + "/*/*/b")
-		return len(left) == 0
+		unified, _ := filepath.Glob("/sys/fs/cgroup/" + d.cfg.Name + "/*/*/b")
+		return len(left)+len(unified) == 0
 	})
 }

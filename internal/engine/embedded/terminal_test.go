@@ -339,10 +339,10 @@ func TestTerminalAgain(t *testing.T) {
 	d := open(t)
 	ctx := context.Background()
 	for _, tty := range []bool{false, true} {
-		spec := enginetest.Spec("cat /proc/sys/net/core/somaxconn; stat -f -c %b*%S /dev/shm; test -c /dev/loop-control && echo device; read line; echo heard $line; read line; exit 3")
+		spec := enginetest.Spec("cat /proc/sys/net/ipv4/tcp_syn_retries; stat -f -c %b*%S /dev/shm; test -c /dev/loop-control && echo device; read line; echo heard $line; read line; exit 3")
 		spec.TTY, spec.Stdin, spec.Init = tty, true, true
 		spec.Devices, spec.ShmSize = []engine.Device{{Source: "/dev/loop-control"}}, 1<<20
-		spec.Sysctls = map[string]string{"net.core.somaxconn": "321"}
+		spec.Sysctls = map[string]string{"net.ipv4.tcp_syn_retries": "3"}
 		id, err := d.Create(ctx, spec)
 		if err != nil {
 			t.Fatal(err)
@@ -374,7 +374,7 @@ func TestTerminalAgain(t *testing.T) {
 			if exit, err := d.Wait(ctx, id); err != nil || exit.Code != 3 {
 				t.Errorf("%+v, %v", exit, err)
 			}
-			want += "321\n256*4096\ndevice\nheard " + word + "\n"
+			want += "3\n256*4096\ndevice\nheard " + word + "\n"
 		}
 		out, _ := output(t, d, id)
 		if !tty && out != want || strings.Count(out, "device") != 2 {
