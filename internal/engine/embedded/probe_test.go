@@ -62,11 +62,15 @@ func probe(args []string) int {
 		fmt.Println("after", number, false)
 	case "spin": // number: ms of wall time
 		runtime.GOMAXPROCS(1)
+		used := func() int64 {
+			var u unix.Rusage
+			_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+			return u.Utime.Nano() + u.Stime.Nano()
+		}
+		before := used() // by the runtime's start
 		for end := time.Now().Add(time.Duration(number) * time.Millisecond); time.Now().Before(end); {
 		}
-		var u unix.Rusage
-		_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
-		fmt.Println((u.Utime.Nano() + u.Stime.Nano()) / 1e6)
+		fmt.Println((used() - before) / 1e6)
 	case "fill": // number: MiB at most
 		f, err := os.Create("/tmp/fill")
 		wrote := 0
