@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,18 +20,20 @@ type allowList struct {
 	strings    []string // shapes that are text, whatever the model says
 	open       []string // shapes whose enumeration the service checks itself
 	validation string
-	wordings   [][2]string // a pattern and the service's own text for it
+	wordings   [][2]string    // a pattern and the service's own text for it
+	statuses   map[string]int // of operations that answer another one than the model says
 }
 
 // readAllowList reads lines of "model <file>", "all", "max-request <bytes>",
-// "wording <pattern> <text>", "validation <code>", "string <shape>", "open <shape>" or an operation's name;
+// "wording <pattern> <text>", "validation <code>", "string <shape>", "open <shape>",
+// "status <operation> <code>" or an operation's name;
 // # begins a comment.
 func readAllowList(path string) (*allowList, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	a := &allowList{pkg: strings.TrimSuffix(filepath.Base(path), ".txt"), operations: map[string]bool{}}
+	a := &allowList{pkg: strings.TrimSuffix(filepath.Base(path), ".txt"), operations: map[string]bool{}, statuses: map[string]int{}}
 	for line := range strings.Lines(string(b)) {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
@@ -45,6 +48,10 @@ func readAllowList(path string) (*allowList, error) {
 			a.wordings = append(a.wordings, [2]string{words[1], strings.TrimSpace(text)})
 		case words[0] == "validation" && len(words) == 2:
 			a.validation = words[1]
+		case words[0] == "status" && len(words) == 3:
+			if a.statuses[words[1]], err = strconv.Atoi(words[2]); err != nil {
+				return nil, fmt.Errorf("%s: cannot read %q", path, line)
+			}
 		case words[0] == "open" && len(words) == 2:
 			a.open = append(a.open, words[1])
 		case words[0] == "string" && len(words) == 2:
@@ -71,6 +78,14 @@ func (a *allowList) apply(m *model) error {
 		if _, ok := m.Shapes.by[name]; !ok {
 			return fmt.Errorf("%s has no shape %s", a.model, name)
 		}
+	}
+	for name, code := range a.statuses {
+		o, ok := m.Operations.by[name]
+		if !ok {
+			return fmt.Errorf("%s has no operation %s", a.model, name)
+		}
+		o.Status = code
+		m.Operations.by[name] = o
 	}
 	for _, name := range a.strings {
 		m.Shapes.by[name] = shape{Type: "string"}

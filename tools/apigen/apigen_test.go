@@ -58,3 +58,20 @@ func TestAllowListNamesOperations(t *testing.T) {
 		t.Error("an operation that the model lacks passes")
 	}
 }
+
+func TestAllowListChangesStatuses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.txt")
+	for line, ok := range map[string]bool{"status Fly 204": true, "status Walk 204": false, "status Fly high": false} {
+		if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := &model{Operations: ordered[operation]{by: map[string]operation{"Fly": {Status: 200}}}}
+		a, err := readAllowList(path)
+		if err == nil {
+			err = a.apply(m)
+		}
+		if got := m.Operations.by["Fly"].Status; (err == nil) != ok || (got == 204) != ok {
+			t.Errorf("%s: status %d, %v", line, got, err)
+		}
+	}
+}
