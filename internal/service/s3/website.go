@@ -176,6 +176,7 @@ type visit struct {
 	s      *Service
 	w      http.ResponseWriter
 	r      *http.Request
+	id     string // of the request
 	sc     auth.Scope
 	bucket string
 	base   string // path of the website: "/" unless it is the path form
@@ -184,7 +185,7 @@ type visit struct {
 
 func (s *Service) serveWebsite(w http.ResponseWriter, r *http.Request) {
 	bucket, _ := WebsiteBucket(r)
-	v := &visit{s: s, w: w, r: r, bucket: bucket, base: "/"}
+	v := &visit{s: s, w: w, r: r, id: ids.UUID(), bucket: bucket, base: "/"}
 	if strings.HasPrefix(r.URL.Path, WebsitePath) {
 		v.base = WebsitePath + bucket + "/"
 	}
@@ -200,7 +201,7 @@ func (s *Service) serveWebsite(w http.ResponseWriter, r *http.Request) {
 	v.conf = conf
 	ip, _, _ := net.SplitHostPort(r.RemoteAddr) // empty for what is no address
 	v.sc = auth.NewScope(auth.Principal{Kind: auth.Anonymous}, b.Region, auth.Request{
-		ID: ids.UUID(), Time: s.now(), SourceIP: ip, UserAgent: r.UserAgent(), Referer: r.Referer(), Host: r.Host, Secure: r.TLS != nil,
+		ID: v.id, Time: s.now(), SourceIP: ip, UserAgent: r.UserAgent(), Referer: r.Referer(), Host: r.Host, Secure: r.TLS != nil,
 	})
 	v.serve()
 }
@@ -226,7 +227,8 @@ func (v *visit) serve() {
 		return
 	}
 	status := statusOf(err)
-	if status == http.StatusNotFound && name == key {
+	// To a visitor who may not list, a missing key looks like a forbidden one.
+	if (status == http.StatusNotFound || status == http.StatusForbidden) && name == key {
 		if index, ierr := v.get(key + "/" + suffix); ierr == nil {
 			index.Body.Close()
 			v.location(v.base+(&url.URL{Path: key + "/"}).EscapedPath(), http.StatusFound)
@@ -355,7 +357,7 @@ func (v *visit) page(err error) {
 		return
 	}
 	body := fmt.Sprintf("<html>\n<head><title>%d %s</title></head>\n<body>\n<h1>%d %s</h1>\n<ul>\n<li>Code: %s</li>\n<li>Message: %s</li>\n<li>RequestId: %s</li>\n</ul>\n<hr/>\n</body>\n</html>\n",
-		status, http.StatusText(status), status, http.StatusText(status), html.EscapeString(code), html.EscapeString(text), html.EscapeString(v.sc.Request.ID))
+		status, http.StatusText(status), status, http.StatusText(status), html.EscapeString(code), html.EscapeString(text), v.id)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", fmt.Sprint(len(body)))
 	v.w.WriteHeader(status)

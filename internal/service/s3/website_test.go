@@ -60,6 +60,14 @@ func TestWebsite(t *testing.T) {
 			t.Errorf("%s%s: %d %q %q", c.host, c.path, code, body, to)
 		}
 	}
+	// To visitors who may not list, what is missing is forbidden; folders are found.
+	h.policy("site", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::site/*"}]}`)
+	if code, _, to := visit(host, "/sub"); code != 302 || to != "/sub/" {
+		t.Errorf("a folder answers %d, %q", code, to)
+	}
+	if code, body, _ := visit(host, "/missing"); code != 403 || body != "sorry" {
+		t.Errorf("a missing page answers %d, %q", code, body)
+	}
 	both := put.WebsiteConfiguration
 	both.RedirectAllRequestsTo = &s3.RedirectAllRequestsTo{HostName: wire.Ptr("example.com")}
 	refuse(h, h.root, put, "InvalidArgument")
