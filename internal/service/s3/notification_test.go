@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"skerry/internal/api/s3"
+	"skerry/internal/base/awserr"
+	"skerry/internal/store"
 	"skerry/internal/wire"
 )
 
@@ -167,4 +169,71 @@ func TestReplication(t *testing.T) {
 	h.put("bucket", "yes/k", "again")
 	do[s3.DeleteObjectOutput](h, h.root, &s3.DeleteObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("yes/k")})
 	h.wait("replicated delete marker", func() bool { return strings.HasPrefix(status("copies", "yes/k"), "NoSuchKey") })
+}
+
+func TestReplicaRules(t *testing.T) {
+	rule := func(priority int32, to, prefix, markers string) s3.ReplicationRule {
+		return s3.ReplicationRule{Status: wire.Ptr("Enabled"), Priority: &priority, Filter: &s3.ReplicationRuleFilter{Prefix: &prefix},
+			DeleteMarkerReplication: &s3.DeleteMarkerReplication{Status: &markers}, Destination: &s3.Destination{Bucket: wire.Ptr("arn:aws:s3:::" + to)}}
+	}
+	c := &s3.ReplicationConfiguration{Rules: []s3.ReplicationRule{rule(1, "x", "a/", "Enabled"), rule(2, "x", "a/b/", "Disabled"), rule(3, "y", "", "Enabled")}}
+	for _, x := range []struct {
+		key    string
+		marker bool
+		want   string
+	}{{"a/k", false, "3 1"}, {"a/k", true, "3 1"}, {"a/b/k", false, "3 2"}, {"a/b/k", true, "3"}, {"k", true, "3"}} {
+		got := ""
+		for _, r := range replicaRules(c, &objectRow{Key: x.key, Marker: x.marker}) {
+			got += " " + itoa(int(*r.Priority))
+		}
+		if strings.TrimSpace(got) != x.want {
+			t.Errorf("%s, marker %t: the rules%s copy it, want %s", x.key, x.marker, got, x.want)
+		}
+	}
+	r := c.Rules[0]
+	r.Filter = &s3.ReplicationRuleFilter{Tag: &s3.Tag{Key: wire.Ptr("k"), Value: wire.Ptr("v")}}
+	if err := checkReplicationRule(&r, nil); awserr.Code(err) != "InvalidRequest" {
+		t.Errorf("delete markers by tags: %v", err)
+	}
+}
+
+// TestReplicatedToAll: a version is replicated once all of its copies are made.
+func TestReplicatedToAll(t *testing.T) {
+	h := newHarness(t)
+	h.make("bucket", true)
+	h.put("bucket", "k", "x")
+	var q replicaOrder
+	status := func(copying int, ends ...string) (got string) {
+		t.Helper()
+		err := h.Store.Update(t.Context(), func(tx *store.Tx) error {
+			b, err := h.bucket(tx, wire.Ptr("bucket"), nil)
+			if err != nil {
+				return err
+			}
+			o, err := current(tx, b, "k")
+			if err != nil {
+				return err
+			}
+			q = replicaOrder{Bucket: b.Name, BucketID: b.ID, Key: o.Key, Version: o.Version}
+			o.Replication, o.Copying = replicaPending, copying
+			if err := save(tx, o); err != nil {
+				return err
+			}
+			for _, end := range ends {
+				if err := h.setReplication(tx, q, end); err != nil {
+					return err
+				}
+			}
+			o, err = current(tx, b, "k")
+			got = o.Replication
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if a, b, c := status(2, replicaDone), status(2, replicaDone, replicaDone), status(2, replicaFailed, replicaDone); a != replicaPending || b != replicaDone || c != replicaFailed {
+		t.Errorf("one of two: %s, both: %s, one failed: %s", a, b, c)
+	}
 }

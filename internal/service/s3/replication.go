@@ -90,6 +90,8 @@ func checkReplicationRule(r *s3.ReplicationRule, before []s3.ReplicationRule) er
 		return invalidRequest("DeleteMarkerReplication must be specified for this version of Cross Region Replication configuration schema. Please refer to S3 Developer Guide for more information.")
 	case r.Filter != nil && r.Priority == nil:
 		return invalidRequest("Priority must be specified for this version of Cross Region Replication configuration schema. Please refer to S3 Developer Guide for more information.")
+	case filtersTags(r.Filter) && value(r.DeleteMarkerReplication.Status) == "Enabled":
+		return invalidRequest("Delete marker replication is not supported if any Tag filter is specified. Please refer to S3 Developer Guide for more information.")
 	case d.ReplicationTime != nil, d.Metrics != nil:
 		return notImplemented("ReplicationTime")
 	case d.EncryptionConfiguration != nil:
@@ -109,6 +111,10 @@ func checkReplicationRule(r *s3.ReplicationRule, before []s3.ReplicationRule) er
 	}
 	_, err := storageClass(d.StorageClass)
 	return err
+}
+
+func filtersTags(f *s3.ReplicationRuleFilter) bool {
+	return f != nil && (f.Tag != nil || f.And != nil && len(f.And.Tags) > 0)
 }
 
 func bucketOfARN(text string) string {
@@ -134,7 +140,7 @@ func (s *Service) DeleteBucketReplication(ctx context.Context, sc auth.Scope, in
 }
 
 // replicaRules returns the rules that copy a version, one for each destination:
-// that of the highest priority.
+// that of the highest priority, which also says whether delete markers go there.
 func replicaRules(c *s3.ReplicationConfiguration, o *objectRow) []s3.ReplicationRule {
 	rules := slices.Clone(c.Rules)
 	slices.SortStableFunc(rules, func(a, b s3.ReplicationRule) int { return int(value(b.Priority)) - int(value(a.Priority)) })
@@ -143,11 +149,13 @@ func replicaRules(c *s3.ReplicationConfiguration, o *objectRow) []s3.Replication
 	for _, r := range rules {
 		marked := r.Filter == nil || r.DeleteMarkerReplication != nil && value(r.DeleteMarkerReplication.Status) == "Enabled"
 		to := value(r.Destination.Bucket)
-		if value(r.Status) != "Enabled" || seen[to] || o.Marker && !marked || !replicates(&r, o) {
+		if value(r.Status) != "Enabled" || seen[to] || !replicates(&r, o) {
 			continue
 		}
 		seen[to] = true
-		out = append(out, r)
+		if !o.Marker || marked {
+			out = append(out, r)
+		}
 	}
 	return out
 }
@@ -167,15 +175,18 @@ func replicates(r *s3.ReplicationRule, o *objectRow) bool {
 // planReplica marks a new version as waiting for replication if a rule copies it.
 // What lifecycle rules delete is not replicated.
 func (s *Service) planReplica(tx *store.Tx, b *bucketRow, o *objectRow, byLifecycle bool) error {
-	o.Replication = ""
+	o.Replication, o.Copying = "", 0
 	if !b.Copies || byLifecycle {
 		return nil
 	}
 	row, err := config(tx, b, kindReplication)
-	if err == nil && row != nil && len(replicaRules(row.Replication, o)) > 0 {
+	if err != nil || row == nil {
+		return err
+	}
+	if o.Copying = len(replicaRules(row.Replication, o)); o.Copying > 0 {
 		o.Replication = replicaPending
 	}
-	return err
+	return nil
 }
 
 // emitReplica puts the copying of a placed version into the outbox.
@@ -263,6 +274,8 @@ func (r replicator) GiveUp(tx *store.Tx, d events.Delivery, cause error) error {
 	return r.s.setReplication(tx, q, replicaFailed)
 }
 
+// setReplication notes how one of a version's copies ended. The version is
+// replicated once all are, and not if one has failed.
 func (s *Service) setReplication(tx *store.Tx, q replicaOrder, status string) error {
 	b, err := buckets.Get(tx, store.K(q.Bucket))
 	if errors.Is(err, store.ErrNotFound) || err == nil && b.ID != q.BucketID {
@@ -275,7 +288,9 @@ func (s *Service) setReplication(tx *store.Tx, q replicaOrder, status string) er
 	if err != nil || o == nil || o.Replication == replicaFailed {
 		return err
 	}
-	o.Replication = status
+	if o.Copying--; o.Copying <= 0 || status == replicaFailed {
+		o.Replication = status
+	}
 	return save(tx, o)
 }
 
@@ -313,7 +328,7 @@ func (s *Service) putReplica(tx *store.Tx, sc auth.Scope, q replicaOrder, name s
 
 func (s *Service) insertReplica(tx *store.Tx, sc auth.Scope, to *bucketRow, old *objectRow, q replicaOrder) error {
 	o := *old
-	o.Bucket, o.Replication = to.ID, replicaItself
+	o.Bucket, o.Replication, o.Copying = to.ID, replicaItself, 0
 	if q.Class != "" && q.Class != "STANDARD" {
 		o.Class = q.Class
 	}

@@ -120,7 +120,8 @@ type objectRow struct {
 	RetainUntil time.Time `cbor:"lr,omitzero"`
 	LegalHold   bool      `cbor:"lh,omitempty"`
 
-	Replication string `cbor:"r,omitempty"` // PENDING, COMPLETED, FAILED or REPLICA
+	Replication string `cbor:"r,omitempty"`  // PENDING, COMPLETED, FAILED or REPLICA
+	Copying     int    `cbor:"rc,omitempty"` // replicas that are still to be made
 }
 
 // sumRow is an additional checksum.
