@@ -57,6 +57,38 @@ func TestIdentityPolicies(t *testing.T) {
 	do[s3.GetObjectOutput](h, h.root, getObject("bucket", "b"))
 }
 
+// TestMissingKeyToWhoMayListSome: who may list some prefixes is told what is
+// missing there, and no more.
+func TestMissingKeyToWhoMayListSome(t *testing.T) {
+	h := newHarness(t)
+	h.make("bucket", true)
+	some := h.user(account, "some", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*Object","Resource":"*"},
+		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*","Condition":{"StringLike":{"s3:prefix":"a/*"}}}]}`)
+	refuse(h, some, getObject("bucket", "a/none"), "NoSuchKey")
+	refuse(h, some, getObject("bucket", "b/none"), "AccessDenied")
+	for key, code := range map[string]string{"a/deleted": "NoSuchKey", "b/deleted": "AccessDenied"} {
+		do[s3.DeleteObjectOutput](h, some, &s3.DeleteObjectInput{Bucket: wire.Ptr("bucket"), Key: &key})
+		refuse(h, some, getObject("bucket", key), code)
+	}
+}
+
+func TestConditionalDeleteNeedsReading(t *testing.T) {
+	h := newHarness(t)
+	h.make("bucket", false)
+	etag := h.put("bucket", "k", "x").ETag
+	deleter := h.user(account, "deleter", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:DeleteObject","Resource":"*","Condition":{"Null":{"s3:if-match":"false"}}}]}`)
+	in := &s3.DeleteObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k")}
+	refuse(h, deleter, in, "AccessDenied") // the policy wants a condition
+	in.IfMatch = etag
+	refuse(h, deleter, in, "AccessDenied")
+	many := &s3.DeleteObjectsInput{Bucket: in.Bucket, Delete: &s3.Delete{Objects: []s3.ObjectIdentifier{{Key: in.Key, ETag: etag}}}}
+	if out := do[s3.DeleteObjectsOutput](h, deleter, many); len(out.Errors) != 1 || *out.Errors[0].Code != "AccessDenied" {
+		t.Errorf("multi-delete answers %+v", out)
+	}
+	in.IfMatch = wire.Ptr("*") // asks only whether it is there
+	do[s3.DeleteObjectOutput](h, deleter, in)
+}
+
 func TestBucketPolicies(t *testing.T) {
 	h := newHarness(t)
 	h.make("bucket", false)
@@ -93,6 +125,13 @@ func TestPublicAccess(t *testing.T) {
 	h.put("bucket", "k", "x")
 	h.policy("bucket", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`)
 	do[s3.GetObjectOutput](h, h.stranger(), getObject("bucket", "k"))
+	dressed := getObject("bucket", "k")
+	dressed.ResponseContentType = wire.Ptr("text/html")
+	refuse(h, h.stranger(), dressed, "InvalidRequest")
+	refuse(h, h.stranger(), &s3.HeadObjectInput{Bucket: dressed.Bucket, Key: dressed.Key, ResponseExpires: wire.Ptr(h.clock.Now())}, "InvalidRequest")
+	if out := do[s3.GetObjectOutput](h, h.root, dressed); *out.ContentType != "text/html" {
+		t.Errorf("answered as %s", *out.ContentType)
+	}
 	if !*do[s3.GetBucketPolicyStatusOutput](h, h.root, &s3.GetBucketPolicyStatusInput{Bucket: wire.Ptr("bucket")}).PolicyStatus.IsPublic {
 		t.Error("the policy is not called public")
 	}

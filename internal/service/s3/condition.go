@@ -22,16 +22,15 @@ func (c writeCondition) check() error {
 	return nil
 }
 
-// holds compares the condition with the current version, nil if there is none.
-func (c writeCondition) holds(cur *objectRow) error {
+// holds compares the condition with the current version of a key, nil if there is
+// none.
+func (c writeCondition) holds(key string, cur *objectRow) error {
 	there := cur != nil && !cur.Marker
 	switch {
 	case c.noneMatch != nil && there:
 		return preconditionFailed("If-None-Match")
-	case c.match != nil && !there && cur == nil:
-		return noSuchKey("")
 	case c.match != nil && !there:
-		return noSuchKey(cur.Key)
+		return noSuchKey(key)
 	case c.match != nil && !matches(*c.match, cur.ETag):
 		return preconditionFailed("If-Match")
 	}

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -16,6 +17,10 @@ import (
 
 // GetObject implements s3:GetObject.
 func (s *Service) GetObject(ctx context.Context, sc auth.Scope, in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
+	err := overrides(sc, in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseContentType, in.ResponseExpires)
+	if err != nil {
+		return nil, err
+	}
 	v, err := s.look(ctx, readRequest{
 		name:  objectName{in.Bucket, in.Key, in.VersionId, in.ExpectedBucketOwner},
 		cond:  readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modifiedSince: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
@@ -52,6 +57,10 @@ func (s *Service) GetObject(ctx context.Context, sc auth.Scope, in *s3.GetObject
 
 // HeadObject implements s3:GetObject without the body.
 func (s *Service) HeadObject(ctx context.Context, sc auth.Scope, in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+	err := overrides(sc, in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseContentType, in.ResponseExpires)
+	if err != nil {
+		return nil, err
+	}
 	v, err := s.look(ctx, readRequest{
 		name:  objectName{in.Bucket, in.Key, in.VersionId, in.ExpectedBucketOwner},
 		cond:  readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modifiedSince: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
@@ -83,6 +92,15 @@ func (s *Service) HeadObject(ctx context.Context, sc auth.Scope, in *s3.HeadObje
 	out.ChecksumCRC32, out.ChecksumCRC32C, out.ChecksumCRC64NVME, out.ChecksumSHA1, out.ChecksumSHA256 = c[0], c[1], c[2], c[3], c[4]
 	out.ChecksumSHA512, out.ChecksumMD5, out.ChecksumXXHASH64, out.ChecksumXXHASH3, out.ChecksumXXHASH128 = c[5], c[6], c[7], c[8], c[9]
 	return out, nil
+}
+
+// overrides refuses the headers that an unsigned request asks to be answered with:
+// whoever made the link to a public object could make it a page of its own.
+func overrides(sc auth.Scope, cache, disposition, encoding, language, kind *string, expires *time.Time) error {
+	if sc.Principal.Kind != auth.Anonymous || cmp.Or(cache, disposition, encoding, language, kind) == nil && expires == nil {
+		return nil
+	}
+	return invalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
 }
 
 func orElse(p *string, stored string) *string {

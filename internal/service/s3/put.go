@@ -110,7 +110,7 @@ func (s *Service) beforeWrite(ctx context.Context, name, expected, key *string, 
 		if err != nil {
 			return err
 		}
-		return cond.holds(cur)
+		return cond.holds(value(key), cur)
 	})
 	return b, err
 }
@@ -131,7 +131,7 @@ func (s *Service) commitObject(ctx context.Context, sc auth.Scope, bucket *strin
 		if err != nil {
 			return err
 		}
-		if err := cond.holds(cur); err != nil {
+		if err := cond.holds(o.Key, cur); err != nil {
 			return err
 		}
 		if err := write(tx); err != nil {

@@ -136,7 +136,7 @@ func onObject[I any](s *Service, action, versioned, permission string, more func
 
 // objectAccess returns what an operation on a stored version needs. Who asks for
 // what is not there needs s3:ListBucket to be told so: without it, a missing key
-// is AccessDenied.
+// is AccessDenied. The key counts for the prefix that is listed.
 func (s *Service) objectAccess(ctx context.Context, sc auth.Scope, n objectName, action, versioned, permission string, k keys) ([]auth.Access, error) {
 	var b *bucketRow
 	var o *objectRow
@@ -153,10 +153,12 @@ func (s *Service) objectAccess(ctx context.Context, sc auth.Scope, n objectName,
 		action = versioned
 		k.set("s3:VersionId", n.version)
 	}
+	listing := keys{}
+	listing.set("s3:prefix", n.key)
 	if o == nil {
 		return []auth.Access{
 			access(sc, b, action, b.objectARN(value(n.key)), permission, b.ACL, b.Account, k),
-			bucketAccess(sc, b, "s3:ListBucket", permRead, keys{}),
+			bucketAccess(sc, b, "s3:ListBucket", permRead, listing),
 		}, nil
 	}
 	k.tags("ExistingObjectTag", o.Tags)
@@ -166,7 +168,7 @@ func (s *Service) objectAccess(ctx context.Context, sc auth.Scope, n objectName,
 	}
 	needs := []auth.Access{access(sc, b, action, b.objectARN(o.Key), permission, o.ACL, owner, k)}
 	if o.Marker && n.version == nil {
-		needs = append(needs, bucketAccess(sc, b, "s3:ListBucket", permRead, keys{}))
+		needs = append(needs, bucketAccess(sc, b, "s3:ListBucket", permRead, listing))
 	}
 	return needs, nil
 }

@@ -153,9 +153,11 @@ func (s *Service) copyPartRule(ctx context.Context, sc auth.Scope, in *s3.Upload
 	return append(source, needs...), err
 }
 
-// deleteNeeds returns what one deletion needs.
-func (s *Service) deleteNeeds(ctx context.Context, sc auth.Scope, b *bucketRow, key string, version *string, bypass bool) []auth.Access {
+// deleteNeeds returns what one deletion needs. Who ties it to an ETag learns whether
+// the object has it, and so must be allowed to read it.
+func (s *Service) deleteNeeds(sc auth.Scope, b *bucketRow, key string, version, match *string, bypass bool) []auth.Access {
 	k := keys{}
+	k.set("s3:if-match", match)
 	action := "s3:DeleteObject"
 	if version != nil {
 		action = "s3:DeleteObjectVersion"
@@ -165,6 +167,9 @@ func (s *Service) deleteNeeds(ctx context.Context, sc auth.Scope, b *bucketRow, 
 	if bypass {
 		needs = append(needs, writeAccess(sc, b, "s3:BypassGovernanceRetention", key, "", k))
 	}
+	if value(match) != "" && *match != "*" {
+		needs = append(needs, writeAccess(sc, b, "s3:GetObject", key, permRead, k))
+	}
 	return needs
 }
 
@@ -173,7 +178,7 @@ func (s *Service) deleteRule(ctx context.Context, sc auth.Scope, in *s3.DeleteOb
 	if err != nil {
 		return nil, err
 	}
-	return s.deleteNeeds(ctx, sc, b, value(in.Key), in.VersionId, value(in.BypassGovernanceRetention)), nil
+	return s.deleteNeeds(sc, b, value(in.Key), in.VersionId, in.IfMatch, value(in.BypassGovernanceRetention)), nil
 }
 
 // deleteManyRule only finds the bucket: each key is answered for by itself.
@@ -191,7 +196,7 @@ func (s *Service) refusals(ctx context.Context, sc auth.Scope, in *s3.DeleteObje
 		if out[i] = err; err != nil {
 			continue
 		}
-		ok, err := s.allowed(ctx, sc, s.deleteNeeds(ctx, sc, b, value(id.Key), id.VersionId, value(in.BypassGovernanceRetention))...)
+		ok, err := s.allowed(ctx, sc, s.deleteNeeds(sc, b, value(id.Key), id.VersionId, id.ETag, value(in.BypassGovernanceRetention))...)
 		if out[i] = err; err == nil && !ok {
 			out[i] = accessDenied()
 		}
