@@ -70,7 +70,8 @@ var v2Controllers = []string{"memory", "cpu", "pids"}
 // Tree is the engine's own group, in which the containers' are.
 type Tree struct {
 	Version     int
-	Controllers map[string]bool // which of memory, cpu, pids limit here; freezer, devices
+	Controllers map[string]bool  // which of memory, cpu, pids limit here; freezer, devices
+	Why         map[string]error // one that is there cannot be had
 	v1          []hierarchy
 	of          map[string]int // controller -> index into v1
 	devices     string         // the folder in the devices controller, v1
@@ -104,7 +105,7 @@ func Open(m Mounts, name string, version int) (*Tree, error) {
 			return nil, fmt.Errorf("cgroup: %w", ErrNone)
 		}
 	}
-	t := &Tree{Version: version, Controllers: map[string]bool{}, of: map[string]int{}, v2: -1}
+	t := &Tree{Version: version, Controllers: map[string]bool{}, Why: map[string]error{}, of: map[string]int{}, v2: -1}
 	var err error
 	if version == 2 {
 		err = t.openV2(m.V2, name)
@@ -164,8 +165,13 @@ func (t *Tree) openV2(mount, name string) error {
 		return err
 	}
 	wanted := slices.DeleteFunc(strings.Fields(string(has)), func(c string) bool { return !slices.Contains(v2Controllers, c) })
-	if len(wanted) > 0 && vacate(mount) != nil {
-		wanted = nil // it can be had without limits
+	if len(wanted) > 0 {
+		if err := vacate(mount); err != nil { // it can be had without limits
+			for _, c := range wanted {
+				t.Why[c] = err
+			}
+			wanted = nil
+		}
 	}
 	for _, c := range wanted {
 		// one at a time: what cannot be had does not take the others along
@@ -175,7 +181,9 @@ func (t *Tree) openV2(mount, name string) error {
 				break
 			}
 		}
-		t.Controllers[c] = err == nil
+		if t.Controllers[c] = err == nil; err != nil {
+			t.Why[c] = err
+		}
 	}
 	if t.Controllers["memory"] { // an engine that died may have left some
 		if err := write(t.v2, "memory.low", "0"); err != nil {
@@ -205,14 +213,18 @@ func vacate(mount string) error {
 		if err != nil {
 			return err
 		}
-		if len(b) == 0 {
+		pids := strings.Fields(string(b))
+		if len(pids) == 0 {
 			return nil
+		}
+		if slices.Contains(pids, "0") { // of another pid namespace; to write it would be to move this process
+			return fmt.Errorf("%s has processes that are not to be seen from here", mount)
 		}
 		to := filepath.Join(mount, "init")
 		if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		for _, pid := range strings.Fields(string(b)) {
+		for _, pid := range pids {
 			err := os.WriteFile(filepath.Join(to, "cgroup.procs"), []byte(pid), 0)
 			if err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("make %s free of processes: %w", mount, err)

@@ -260,9 +260,13 @@ func (s *supervisor) capabilities() engine.Capabilities {
 	}
 	for _, name := range []string{"memory", "cpu", "pids"} {
 		if !has[name] {
+			why := s.tree.Why[name]
+			if why == nil {
+				why = fmt.Errorf("the %s controller of cgroup version %d is not there", name, s.tree.Version)
+			}
 			c.Missing = append(c.Missing, engine.Missing{
 				What: name + " limit",
-				Why:  fmt.Sprintf("the %s controller of cgroup version %d is not there", name, s.tree.Version),
+				Why:  why.Error(),
 				Mend: "start the kernel with cgroup_enable=" + name + ", or give this system's cgroup the controller (systemd: Delegate=yes)",
 			})
 		}
