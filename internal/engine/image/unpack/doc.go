@@ -7,8 +7,9 @@
 //
 // Archives are hostile. Every name is resolved beneath the folder by openat2
 // without following any link, and a layer is refused that names what lies outside
-// (".."), goes through a link, has a file twice, links to what it does not have, or
-// is larger than the disk has room for. The process must be root.
+// (".."), goes through a link, links to what it does not have, or is larger than the
+// disk has room for. The last of several entries of a name counts; a folder keeps
+// what is in it when it is named again. The process must be root.
 package unpack
 
 import (

@@ -20,6 +20,11 @@ var zeros [page]byte
 // file unpacks a regular file. The space is looked at before it is used, so that
 // a bomb ends before the disk is full.
 func (x *extractor) file(parent int, base string, h *tar.Header, content io.Reader) error {
+	fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
 	if h.Size < 0 {
 		return invalid("a negative size")
 	}
@@ -33,11 +38,6 @@ func (x *extractor) file(parent int, base string, h *tar.Header, content io.Read
 		}
 		x.checked = x.result.Size
 	}
-	fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
 	if sparse(h) {
 		err = x.writeSparse(fd, h.Size, content)
 	} else {

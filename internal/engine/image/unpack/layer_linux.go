@@ -88,7 +88,7 @@ type extractor struct {
 
 	open      []folder             // the way to the folder of the last entry
 	times     map[string]time.Time // of folders, set at the end
-	whiteouts map[string]bool      // names that stand for what is below
+	whiteouts map[string]bool      // what is hidden of the layers below; true while a whiteout stands for it
 	implied   map[string]bool
 	names     int   // bytes of names in the maps
 	checked   int64 // written bytes for which there was room
@@ -192,13 +192,24 @@ func (x *extractor) entry(h *tar.Header, archive io.Reader) error {
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return x.whiteout(parent, dir, strings.TrimPrefix(base, whiteoutPrefix))
 	}
-	again, err := x.uncover(parent, name, base)
-	if err != nil {
+	if err := x.uncover(parent, name, base); err != nil {
 		return err
 	}
+	err = x.make(parent, name, base, h, archive)
+	if errors.Is(err, unix.EEXIST) { // the last entry of a name is the one that counts
+		if err = x.remove(parent, name, base); err == nil {
+			err = x.make(parent, name, base, h, archive)
+		}
+	}
+	return err
+}
+
+// make makes what an entry says. Errors: EEXIST, before anything has been made or
+// read, when the name is there and they are not both folders.
+func (x *extractor) make(parent int, name, base string, h *tar.Header, archive io.Reader) (err error) {
 	switch h.Typeflag {
 	case tar.TypeDir:
-		err = x.makeFolder(parent, name, base, h, again)
+		err = x.makeFolder(parent, name, base, h)
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		err = x.file(parent, base, h, archive)
 	case tar.TypeLink:
@@ -214,20 +225,64 @@ func (x *extractor) entry(h *tar.Header, archive io.Reader) error {
 	default:
 		return invalid("an entry of the unknown type %q", h.Typeflag)
 	}
-	if errors.Is(err, unix.EEXIST) {
-		return invalid("it is there twice")
-	}
 	return err
 }
 
-// uncover takes a whiteout of this layer away where the layer has the name itself,
-// and tells whether it did.
-func (x *extractor) uncover(parent int, name, base string) (bool, error) {
+// uncover takes a whiteout of this layer away where the layer has the name itself.
+func (x *extractor) uncover(parent int, name, base string) error {
 	if !x.whiteouts[name] {
-		return false, nil
+		return nil
 	}
-	delete(x.whiteouts, name)
-	return true, unix.Unlinkat(parent, base, 0)
+	x.whiteouts[name] = false
+	return unix.Unlinkat(parent, base, 0)
+}
+
+// covered tells whether there is a whiteout of a name, be it gone by now.
+func (x *extractor) covered(name string) bool {
+	_, ok := x.whiteouts[name]
+	return ok
+}
+
+// remove takes away what an earlier entry has made, a folder with all that is in
+// it, and forgets what is known of that.
+func (x *extractor) remove(parent int, name, base string) error {
+	err := unix.Unlinkat(parent, base, 0)
+	if err != unix.EISDIR {
+		return err
+	}
+	for i, f := range x.open {
+		if f.name == name {
+			x.leave(i)
+			break
+		}
+	}
+	delete(x.times, name)
+	delete(x.implied, name)
+	fd, err := enter(parent, base)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(fd), base)
+	defer dir.Close()
+	for {
+		all, err := dir.Readdirnames(1000)
+		if err == io.EOF {
+			return unix.Unlinkat(parent, base, unix.AT_REMOVEDIR)
+		}
+		if err != nil {
+			return err
+		}
+		for _, child := range all {
+			inside := name + "/" + child
+			if err := x.remove(fd, inside, child); err != nil {
+				return err
+			}
+			delete(x.whiteouts, inside)
+		}
+		if _, err := dir.Seek(0, io.SeekStart); err != nil { // some file systems lose their place
+			return err
+		}
+	}
 }
 
 // folder opens the folder of an entry, and makes what is missing of it.
@@ -272,8 +327,7 @@ const maxDepth = 400
 
 // imply makes a folder that the archive has no entry for.
 func (x *extractor) imply(parent int, name, base string) (int, error) {
-	covered, err := x.uncover(parent, name, base)
-	if err != nil {
+	if err := x.uncover(parent, name, base); err != nil {
 		return -1, err
 	}
 	if err := x.remember(name); err != nil {
@@ -287,7 +341,7 @@ func (x *extractor) imply(parent int, name, base string) (int, error) {
 		return -1, err
 	}
 	x.implied[name] = true
-	if err := unix.Fchmod(fd, 0o755); err != nil || !covered {
+	if err := unix.Fchmod(fd, 0o755); err != nil || !x.covered(name) {
 		return fd, err
 	}
 	return fd, x.opaque(fd)
@@ -330,8 +384,8 @@ func (x *extractor) whiteout(parent int, dir, base string) error {
 		return err
 	}
 	err := unix.Mknodat(parent, base, unix.S_IFCHR, 0)
+	x.whiteouts[name] = x.whiteouts[name] || err == nil
 	if err != unix.EEXIST {
-		x.whiteouts[name] = err == nil
 		return err
 	}
 	// The layer has it itself: what is below is hidden by a file anyway, and by a
@@ -347,7 +401,7 @@ func (x *extractor) whiteout(parent int, dir, base string) error {
 	return x.opaque(fd)
 }
 
-func (x *extractor) makeFolder(parent int, name, base string, h *tar.Header, covered bool) error {
+func (x *extractor) makeFolder(parent int, name, base string, h *tar.Header) error {
 	if err := unix.Mkdirat(parent, base, 0o700); err != nil && err != unix.EEXIST {
 		return err
 	}
@@ -360,7 +414,7 @@ func (x *extractor) makeFolder(parent int, name, base string, h *tar.Header, cov
 	}
 	defer unix.Close(fd)
 	delete(x.implied, name)
-	if covered {
+	if x.covered(name) {
 		if err := x.opaque(fd); err != nil {
 			return err
 		}

@@ -212,8 +212,7 @@ func TestHostile(t *testing.T) {
 		"dots behind a slash":     {file("/../evil", "x")},
 		"through a link":          {link(tar.TypeSymlink, "a", outside), file("a/evil", "x")},
 		"through a relative link": {dir("b"), link(tar.TypeSymlink, "a", "b"), file("a/evil", "x")},
-		"onto a link":             {link(tar.TypeSymlink, "a", filepath.Join(outside, "victim")), file("a", "x")},
-		"folder onto a link":      {link(tar.TypeSymlink, "a", outside), dir("a")},
+		"onto a link, through it": {link(tar.TypeSymlink, "a", "b"), dir("a"), link(tar.TypeSymlink, "a", outside), file("a/evil", "x")},
 		"whiteout through a link": {link(tar.TypeSymlink, "a", outside), file("a/.wh.victim", "")},
 		"opaque through a link":   {link(tar.TypeSymlink, "a", outside), file("a/.wh..wh..opq", "")},
 		"hard link out":           {link(tar.TypeLink, "a", "../../../../../../etc/passwd")},
@@ -223,10 +222,8 @@ func TestHostile(t *testing.T) {
 		"hard link to a folder":   {dir("b"), link(tar.TypeLink, "a", "b")},
 		"hard link to a whiteout": {file(".wh.b", ""), link(tar.TypeLink, "a", "b")},
 		"hard link to the root":   {link(tar.TypeLink, "a", "/")},
-		"file twice":              {file("a", "1"), file("a", "2")},
-		"file onto a folder":      {dir("a"), file("a", "2")},
-		"folder onto a file":      {file("a", "1"), dir("a")},
-		"link twice":              {link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "a", "c")},
+		"hard link to itself":     {file("a", "1"), link(tar.TypeLink, "a", "a")},
+		"hard link to what goes":  {file("a/b", "1"), link(tar.TypeLink, "a", "a/b")},
 		"below a file":            {file("a", "1"), file("a/b", "2")},
 		"below a pipe":            {{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "a"}}, file("a/b", "2")},
 		"whiteout of nothing":     {file("a/.wh.", "")},
@@ -266,6 +263,62 @@ func TestHostile(t *testing.T) {
 		if left, _ := os.ReadDir(filepath.Dir(d)); len(left) != 1 {
 			t.Fatalf("%s: beside the layer are %v", name, left)
 		}
+	}
+}
+
+// The last entry of a name counts, and nothing is written through an earlier one.
+func TestTwice(t *testing.T) {
+	outside := t.TempDir()
+	victim := filepath.Join(outside, "victim")
+	if err := os.WriteFile(victim, []byte("victim"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again := dir("again")
+	again.Mode = 0o700
+	d, r := layer(t,
+		file("file", "1"), file("file", "2"),
+		file("linked", "1"), link(tar.TypeLink, "other", "linked"), file("linked", "2"),
+		link(tar.TypeSymlink, "onto", victim), file("onto", "mine"),
+		link(tar.TypeSymlink, "folder-onto", outside), dir("folder-onto"), file("folder-onto/in", "in"),
+		link(tar.TypeSymlink, "link", "a"), link(tar.TypeSymlink, "link", "b"),
+		dir("tree"), dir("tree/deep"), file("tree/deep/x", "x"), file("tree/.wh.gone", ""), link(tar.TypeSymlink, "tree/out", outside), file("tree", "now a file"),
+		file("implied/deep/x", "x"), file("implied/deep", "now a file"), file("implied/y", "y"),
+		file("back/x", "x"), file("back/.wh.z", ""), file("back", "a file"), file("back", "a file"), link(tar.TypeSymlink, "back", outside), dir("back"), file("back/z", "z"),
+		file(".wh.hidden", ""), file("hidden", "1"), dir("hidden"),
+		file("hidden2", "1"), file(".wh.hidden2", ""), dir("hidden2"),
+		again, file("again/x", "x"), dir("again"),
+		entry{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "file2", Mode: 0o640}}, file("file2", "f"),
+	)
+	for name, want := range map[string]string{
+		"file": "2", "linked": "2", "other": "1", "onto": "mine", "folder-onto/in": "in", "tree": "now a file", "implied/deep": "now a file", "implied/y": "y",
+		"back/z": "z", "again/x": "x", "file2": "f",
+	} {
+		if b, err := os.ReadFile(filepath.Join(d, name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if to, err := os.Readlink(filepath.Join(d, "link")); err != nil || to != "b" {
+		t.Errorf("the link: %q, %v", to, err)
+	}
+	if all, err := os.ReadDir(filepath.Join(d, "back")); err != nil || len(all) != 1 {
+		t.Errorf("back has %v, %v", all, err)
+	}
+	for name, opaque := range map[string]string{"hidden": "y", "hidden2": "y", "back": "", "again": ""} {
+		if st := stat(t, d, name); st.Mode != unix.S_IFDIR|0o755 || st.Mtim.Nano() != when.UnixNano() {
+			t.Errorf("%s: %+v", name, st)
+		}
+		if got := attr(filepath.Join(d, name), "trusted.overlay.opaque"); got != opaque {
+			t.Errorf("%s is opaque: %q", name, got)
+		}
+	}
+	if !slices.Equal(r.Implied, []string{".", "implied"}) {
+		t.Errorf("implied %v", r.Implied)
+	}
+	if all, err := os.ReadDir(outside); err != nil || len(all) != 1 || attr(outside, "trusted.overlay.opaque") != "" {
+		t.Errorf("outside are %v, %v", all, err)
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "victim" {
+		t.Errorf("the victim is %q, %v", b, err)
 	}
 }
 
@@ -413,6 +466,7 @@ func FuzzLayer(f *testing.F) {
 	f.Add(archive(f, dir("a"), file("a/b", "content"), link(tar.TypeSymlink, "l", "../.."), link(tar.TypeLink, "h", "a/b"), file(".wh.x", "")))
 	f.Add(archive(f, link(tar.TypeSymlink, "a", "/"), file("a/evil", "x")))
 	f.Add(archive(f, file("a/.wh..wh..opq", ""), file("../evil", "x")))
+	f.Add(archive(f, dir("a"), file("a/b", "x"), link(tar.TypeSymlink, "a", ".."), file("a", "x"), file("a", "y"), file(".wh.a", ""), dir("a"), file("a/victim", "x")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		top := t.TempDir()
 		d := filepath.Join(top, "layer")
