@@ -115,7 +115,7 @@ func (d *Daemon) startExec(c *call) error {
 	if size := in.ConsoleSize; size != nil {
 		spec.Size = engine.Size{Rows: uint16(size[0]), Columns: uint16(size[1])}
 	}
-	streams := engine.Streams{Resize: t}
+	streams := engine.Streams{Resize: t, Started: func(pid int) { d.terms.started(x.ID, pid) }}
 	d.tell(row, events.Action("exec_start: "+strings.Join(cfg.Cmd, " ")), map[string]string{"execID": x.ID})
 	if in.Detach {
 		if !d.runExec(x, spec, streams, nil) {
@@ -260,7 +260,7 @@ func (d *Daemon) inspectExec(c *call) error {
 	}
 	return c.ok(container.ExecInspectResponse{
 		ID: x.ID, Running: x.Running, ExitCode: x.Exit, OpenStdin: cfg.AttachStdin, OpenStdout: cfg.AttachStdout, OpenStderr: cfg.AttachStderr,
-		ContainerID: x.Container, CanRemove: x.Exit != nil, DetachKeys: []byte(cfg.DetachKeys),
+		ContainerID: x.Container, Pid: d.terms.pid(x.ID), CanRemove: x.Exit != nil, DetachKeys: []byte(cfg.DetachKeys),
 		ProcessConfig: &container.ExecProcessConfig{Tty: cfg.Tty, Entrypoint: cfg.Cmd[0], Arguments: cfg.Cmd[1:], Privileged: &cfg.Privileged, User: cfg.User},
 	})
 }
@@ -300,10 +300,12 @@ func (d *Daemon) endExecs(ctx context.Context, id string) error {
 	})
 }
 
-// terminals are the ways to resize the programs that run.
+// terminals are the programs that run: the ways to resize them, and their numbers
+// on the machine.
 type terminals struct {
-	mu  sync.Mutex
-	set map[string]chan engine.Size
+	mu   sync.Mutex
+	set  map[string]chan engine.Size
+	pids map[string]int
 }
 
 // add makes the way of one. It holds the last size only.
@@ -311,7 +313,7 @@ func (t *terminals) add(id string) <-chan engine.Size {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.set == nil {
-		t.set = map[string]chan engine.Size{}
+		t.set, t.pids = map[string]chan engine.Size{}, map[string]int{}
 	}
 	t.set[id] = make(chan engine.Size, 1)
 	return t.set[id]
@@ -327,6 +329,21 @@ func (t *terminals) remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.set, id)
+	delete(t.pids, id)
+}
+
+func (t *terminals) started(id string, pid int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.set[id] != nil {
+		t.pids[id] = pid
+	}
+}
+
+func (t *terminals) pid(id string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pids[id]
 }
 
 func (t *terminals) resize(id string, s engine.Size) {

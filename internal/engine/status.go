@@ -91,6 +91,9 @@ type Streams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Resize         <-chan Size // of an ExecSpec.TTY
+	// Started is told the number that the program has on the machine, once it
+	// runs; drivers to which it is not known do not call it.
+	Started func(pid int)
 }
 
 // EventKind says what happened.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"skerry/internal/engine"
+	dockerengine "skerry/internal/engine/docker"
 	"skerry/internal/engine/enginetest"
 )
 
@@ -313,6 +314,19 @@ func TestDockerKilledServer(t *testing.T) {
 	d.docker("stop", "-t", "0", "keep", "again")
 	d.says("", "ps", "-q")
 	d.docker("rm", "keep", "again")
+}
+
+// The engine's driver for Docker daemons finds in Skerry all that the contract of
+// engines wants of one.
+func TestDockerContract(t *testing.T) {
+	d := startDocker(t)
+	e := dockerengine.Open(d.socket)
+	defer e.Close()
+	if info, err := e.Info(t.Context()); err != nil || !info.Runs {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	enginetest.Run(t, e)
+	d.says("", "ps", "-aq")
 }
 
 // An image goes to Skerry's own registry and comes back.

@@ -59,6 +59,9 @@ func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s
 	if err != nil {
 		return none, err
 	}
+	if s.Started != nil {
+		s.Started(r.Pid)
+	}
 	carried := carry(ours, s)
 	if r, _, err = receive(ctx, c); err != nil {
 		closeFiles(ours)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,6 +251,21 @@ func TestKilledNearMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if exit, err := d.Wait(context.Background(), id); err != nil || exit.Code != 137 || exit.OOM || exit.Memory < 32<<20 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+}
+
+// TestExecNumber kills a program of Exec by the number that is told of it.
+func TestExecNumber(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	id := started(t, d, enginetest.Spec("sleep 1000"))
+	exit, err := d.Exec(t.Context(), id, engine.ExecSpec{Command: []string{"/bin/sh", "-c", "exec sleep 1000"}}, engine.Streams{Started: func(pid int) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err != nil || exit.Signal != 9 {
 		t.Errorf("%+v, %v", exit, err)
 	}
 }

@@ -22,6 +22,7 @@ const (
 hear() { line=; until test "$line"; do read line; done; }; hear; echo heard $line $(stty size); hear; exit 6`
 	// scriptOrphan leaves a process behind, and says once it is gone.
 	scriptOrphan = `echo process $$; p=$(sh -c 'sleep 0.02 >/dev/null & echo $!'); while test -e /proc/$p; do sleep 0.01; done; echo reaped; exec sleep 1000`
+	scriptSilent = `echo silent; exec sleep 1000`
 	scriptLeave  = `sleep 1000 & echo left; exit 4`
 	scriptHello  = `exec python3 -c 'import socket; s=socket.create_connection(("127.0.0.1",9001)); s.sendall(b"hello"); print(s.recv(9).decode())'`
 )
@@ -52,6 +53,11 @@ var scripts = map[string]Program{
 				return 1
 			}
 		}
+	},
+	scriptSilent: func(ctx context.Context, p *Process) int {
+		fmt.Fprintln(p.Stdout, "silent")
+		<-ctx.Done()
+		return 0
 	},
 	scriptCat: func(_ context.Context, p *Process) int {
 		_, _ = io.Copy(p.Stdout, p.Stdin)

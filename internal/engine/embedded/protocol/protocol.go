@@ -81,6 +81,7 @@ type Reply struct {
 	Log    *Log                 `json:",omitempty"`
 	Root   *Root                `json:",omitempty"`
 	Run    uint64               `json:",omitempty"` // whose input this is
+	Pid    int                  `json:",omitempty"` // of the program that OpExec started
 	More   bool                 `json:",omitempty"` // another answer follows
 }
 

@@ -16,9 +16,12 @@ import (
 
 // program is what exec has started.
 type program struct {
+	pid   int
 	pidfd int
 	ptmx  int // its terminal's master, or -1
 }
+
+var noProgram = program{0, -1, -1}
 
 // execute runs a program in a container: an answer when it runs, with its
 // terminal if it has one, another at its end. When the other side hangs up, the
@@ -36,10 +39,10 @@ func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.Exe
 	}
 	defer unix.Close(p.pidfd)
 	if p.ptmx >= 0 {
-		err = conn.Send(protocol.Reply{More: true}, p.ptmx)
+		err = conn.Send(protocol.Reply{More: true, Pid: p.pid}, p.ptmx)
 		unix.Close(p.ptmx)
 	} else {
-		err = conn.Send(protocol.Reply{More: true})
+		err = conn.Send(protocol.Reply{More: true, Pid: p.pid})
 	}
 	kill := func() error {
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
@@ -64,7 +67,7 @@ func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.Exe
 // exec starts one more program in a container. The descriptors are its stdin,
 // stdout and stderr, unless it has a terminal. Its end is told to fn.
 func (s *supervisor) exec(c *container, e *engine.ExecSpec, fds []int, fn func(ending)) (p program, err error) {
-	p = program{-1, -1}
+	p = noProgram
 	if len(e.Command) == 0 || len(fds) != 3 && !e.TTY {
 		return p, fmt.Errorf("engine: %w: exec without a command", engine.ErrInvalid)
 	}
@@ -92,9 +95,9 @@ func (s *supervisor) exec(c *container, e *engine.ExecSpec, fds []int, fn func(e
 			ends[i] = fd
 		}
 	}
-	if p.pidfd, err = s.spawnIn(c, as, ends, e.TTY, fn); err != nil {
+	if p.pid, p.pidfd, err = s.spawnIn(c, as, ends, e.TTY, fn); err != nil {
 		closeAll(p.ptmx)
-		return program{-1, -1}, fmt.Errorf("engine: exec in %s: %w", c.id, startError(err, e.Command[0], as.dir))
+		return noProgram, fmt.Errorf("engine: exec in %s: %w", c.id, startError(err, e.Command[0], as.dir))
 	}
 	return p, nil
 }
@@ -126,21 +129,21 @@ func (c *container) execution(e *engine.ExecSpec) execution {
 
 // spawnIn runs a program in the namespaces and the group of a running
 // container; c.mu is held.
-func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bool, fn func(ending)) (pidfd int, err error) {
+func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bool, fn func(ending)) (pid, pidfd int, err error) {
 	join, err := c.group.Join()
 	if err != nil {
-		return -1, err
+		return 0, -1, err
 	}
 	folder, err := c.group.Folder()
 	if err != nil {
-		return -1, err
+		return 0, -1, err
 	}
 	if folder > 0 {
 		defer unix.Close(folder)
 	}
 	limits, err := rlimits(c.rlimits)
 	if err != nil {
-		return -1, err
+		return 0, -1, err
 	}
 	t := spawn.NewTable(96)
 	zero := t.String("0")
@@ -159,7 +162,6 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 	}
 	addUser(t, c.userns(), x.bounds, x.user, false)
 	addExec(t, x.command, x.env, x.dir)
-	var pid int
 	// a child is in the process namespace that its parent's thread has chosen
 	err = s.spawner.Visit(c.pidfd, unix.CLONE_NEWPID, s.ownPids, func() (err error) {
 		pid, pidfd, err = t.Run(spawn.Clone{Cgroup: folder, Low: s.low})
@@ -170,10 +172,10 @@ func (s *supervisor) spawnIn(c *container, x execution, ends [3]int, terminal bo
 			s.reaper.expect(pid, func(ending) {})
 			closeAll(pidfd)
 		}
-		return -1, err
+		return 0, -1, err
 	}
 	s.reaper.expect(pid, fn)
-	return pidfd, nil
+	return pid, pidfd, nil
 }
 
 func exitOf(e ending, started time.Time) engine.Exit {
