@@ -241,7 +241,7 @@ func TestLeftovers(t *testing.T) {
 	if err := w.Engine.(*embedded.Driver).Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*/" + name, "/sys/fs/cgroup/*/*/" + name, "/run/" + name, data + "/logs/*", data + "/containers/*"} {
+	for _, pattern := range []string{"/sys/fs/cgroup/" + name, "/sys/fs/cgroup/*/" + name, "/sys/fs/cgroup/*/*/" + name, "/run/" + name, data + "/logs/*", data + "/containers/*"} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			t.Errorf("left over after the engine's end: %v", left)
 		}

@@ -281,22 +281,26 @@ func TestRealKills(t *testing.T) {
 func TestRealDefinition(t *testing.T) {
 	w := realWorld(t)
 	can, err := w.Engine.Info(t.Context())
-	if err != nil || !can.MemoryLimit || !can.CPULimit || can.Cgroups != 1 {
-		t.Skipf("its limits are read from version 1's files: %v, %v", can.Missing, err)
+	if err != nil || !can.MemoryLimit || !can.CPULimit {
+		t.Skipf("it has limits: %v, %v", can.Missing, err)
 	}
 	inside := map[string]string{ // what to run, and what it prints
 		"pwd": "/work", "id -u": "1000", "id -G": "1000 2000", "hostname": "named", "ulimit -n": "500", "ulimit -Hn": "600",
-		"cat /proc/sys/net/core/somaxconn": "123", "stat -f -c %b /dev/shm": "2048", "stat -f -c %b /small": "1024",
+		"cat /proc/sys/net/ipv4/tcp_syn_retries": "3", "stat -f -c %b /dev/shm": "2048", "stat -f -c %b /small": "1024",
 		"touch /small/x && echo kept": "", "touch /x || echo closed": "closed", "test $$ -eq 1 || echo child": "child",
 		"awk '/^10.1.2.3/ {print $2}' /etc/hosts": "other", "awk '/^search/ {print $2}' /etc/resolv.conf": "example.com",
 		"awk '/^nameserver/ {print $2}' /etc/resolv.conf": "10.9.8.7", "awk '/^options/ {print $2}' /etc/resolv.conf": "ndots:3",
 		"stat -c %F /dev/mine": "character special file", "awk '/^CapBnd/ {print $2}' /proc/self/status": "0000000000001000",
-		"awk '/^NoNewPrivs/ {print $2}' /proc/self/status":      "1",
-		"cat /sys/fs/cgroup/memory/memory.limit_in_bytes":       "67108864",
-		"cat /sys/fs/cgroup/memory/memory.soft_limit_in_bytes":  "33554432",
-		"cat /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes": "75497472",
-		"cat /sys/fs/cgroup/cpu/cpu.shares":                     "256",
-		"echo $GREETING":                                        "good morning", "test -t 1 || echo no terminal": "no terminal", "head -c 1 | wc -c": "0",
+		"awk '/^NoNewPrivs/ {print $2}' /proc/self/status": "1",
+		"echo $GREETING": "good morning", "test -t 1 || echo no terminal": "no terminal", "head -c 1 | wc -c": "0",
+	}
+	limits := map[string]string{"memory/memory.limit_in_bytes": "67108864", "memory/memory.soft_limit_in_bytes": "33554432",
+		"memory/memory.memsw.limit_in_bytes": "75497472", "cpu/cpu.shares": "256"}
+	if can.Cgroups == 2 {
+		limits = map[string]string{"memory.max": "67108864", "memory.low": "33554432", "memory.swap.max": "8388608", "cpu.weight": "10"}
+	}
+	for file, value := range limits {
+		inside["cat /sys/fs/cgroup/"+file] = value
 	}
 	var asked []string
 	script := ""
@@ -307,7 +311,7 @@ func TestRealDefinition(t *testing.T) {
 	c := sh("main", "")
 	c.EntryPoint, c.Command = []string{"sh", "-c"}, []string{script + "exit 0"}
 	c.Dir, c.User, c.Hostname, c.Init, c.ReadonlyRoot, c.NoNewPrivileges = "/work", "app", "named", true, true, true
-	c.Ulimits, c.SystemControls = []engine.Rlimit{{Name: "nofile", Soft: 500, Hard: 600}}, map[string]string{"net.core.somaxconn": "123"}
+	c.Ulimits, c.SystemControls = []engine.Rlimit{{Name: "nofile", Soft: 500, Hard: 600}}, map[string]string{"net.ipv4.tcp_syn_retries": "3"}
 	c.ShmSize, c.Tmpfs = 8<<20, []Tmpfs{{Path: "/small", Size: 4 << 20, Mode: 0o700}}
 	c.ExtraHosts = []engine.Host{{Name: "other", Address: netip.MustParseAddr("10.1.2.3")}}
 	c.DNS = engine.DNS{Servers: []netip.Addr{netip.MustParseAddr("10.9.8.7")}, Search: []string{"example.com"}, Options: []string{"ndots:3"}}
