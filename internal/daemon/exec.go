@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"syscall"
@@ -185,6 +186,10 @@ func (d *Daemon) endExec(id string, exit engine.Exit) {
 		x.Running, x.Exit = false, &exit.Code
 		return execs.Put(tx, x)
 	})
+	if errors.Is(err, store.ErrNoSpace) {
+		d.terms.end(id, exit.Code)
+		return
+	}
 	if err != nil {
 		d.log.Error("docker: cannot note the end of an exec", "id", id, "err", err)
 	}
@@ -258,6 +263,9 @@ func (d *Daemon) inspectExec(c *call) error {
 	if err != nil {
 		return err
 	}
+	if code, ok := d.terms.late()[x.ID]; ok && x.Running {
+		x.Running, x.Exit = false, &code
+	}
 	return c.ok(container.ExecInspectResponse{
 		ID: x.ID, Running: x.Running, ExitCode: x.Exit, OpenStdin: cfg.AttachStdin, OpenStdout: cfg.AttachStdout, OpenStderr: cfg.AttachStderr,
 		ContainerID: x.Container, Pid: d.terms.pid(x.ID), CanRemove: x.Exit != nil, DetachKeys: []byte(cfg.DetachKeys),
@@ -306,6 +314,7 @@ type terminals struct {
 	mu   sync.Mutex
 	set  map[string]chan engine.Size
 	pids map[string]int
+	ends map[string]int // codes that the disk has no room for
 }
 
 // add makes the way of one. It holds the last size only.
@@ -337,6 +346,30 @@ func (t *terminals) started(id string, pid int) {
 	defer t.mu.Unlock()
 	if t.set[id] != nil {
 		t.pids[id] = pid
+	}
+}
+
+// end keeps an exit code until it is written; forget says that those are.
+func (t *terminals) end(id string, code int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ends == nil {
+		t.ends = map[string]int{}
+	}
+	t.ends[id] = code
+}
+
+func (t *terminals) late() map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.ends)
+}
+
+func (t *terminals) forget(ends map[string]int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range ends {
+		delete(t.ends, id)
 	}
 }
 

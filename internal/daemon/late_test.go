@@ -42,6 +42,20 @@ func (w *world) fill() {
 	})
 }
 
+// execCode is the exit code of a program of exec, or -1.
+func (w *world) execCode(id string) int {
+	w.t.Helper()
+	var s struct {
+		Running  bool
+		ExitCode *int
+	}
+	w.must("GET", "/exec/"+id+"/json", nil, &s)
+	if s.Running || s.ExitCode == nil {
+		return -1
+	}
+	return *s.ExitCode
+}
+
 // free makes room, and returns when all is written.
 func (w *world) free() {
 	w.t.Helper()
@@ -62,7 +76,14 @@ func TestFullDisk(t *testing.T) {
 	for _, id := range []string{ends, again, gone, bulky} {
 		w.start(id)
 	}
+	var x struct{ ID string }
+	busy := w.create("busy", nil, nil)
+	w.start(busy)
+	w.must("POST", "/containers/busy/exec", object{"Cmd": []string{"cat"}, "AttachStdin": true}, &x)
+	conn, _ := w.hijack("/exec/"+x.ID+"/start", "{}")
 	w.fill()
+	conn.Close() // the end of its input
+	w.until("the exec's code", func() bool { return w.execCode(x.ID) == 5 })
 	w.must("POST", "/containers/ends/kill?signal=USR1", nil)
 	if code := w.wait(ends, "not-running"); code != 138 {
 		t.Errorf("code %d", code)
@@ -78,7 +99,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	var list []struct{ ID, State string }
 	w.must("GET", "/containers/json", nil, &list)
-	if len(list) != 2 {
+	if len(list) != 3 {
 		t.Errorf("%+v", list)
 	}
 	w.must("POST", "/containers/gone/kill", nil)
@@ -87,8 +108,14 @@ func TestFullDisk(t *testing.T) {
 	w.must("DELETE", "/volumes/bulk", nil)
 	w.must("POST", "/containers/prune", nil, &struct{}{})
 	w.fails(404, "No such container", "GET", "/containers/ends/json", nil)
-	w.must("DELETE", "/images/tool:latest", nil)
 	w.free()
+	w.loops.Wake(execLoop)
+	w.until("the exec is written", func() bool { return len(w.daemon.terms.late()) == 0 })
+	w.down()
+	w.up()
+	if code := w.execCode(x.ID); code != 5 {
+		t.Errorf("code %d", code)
+	}
 }
 
 // An exit that could not be noted is written when there is room, and found again

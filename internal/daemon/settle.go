@@ -274,17 +274,23 @@ func (d *Daemon) holding(id string, on bool) {
 }
 
 // sweepExecs ends what is left of execs when nothing runs them any more: the
-// server was killed meanwhile.
+// server was killed meanwhile, or the disk had no room for their end.
 func (d *Daemon) sweepExecs(ctx context.Context) (string, error) {
-	n := 0
+	n, late := 0, d.terms.late()
 	err := d.db.Update(ctx, func(tx *store.Tx) error {
 		n = 0
 		for row, err := range execs.Scan(tx, store.Range{}) {
 			if err != nil {
 				return err
 			}
-			if row.Running && !d.running.Has(row.ID) && !d.terms.has(row.ID) {
-				row.Running, n = false, n+1
+			code, ended := late[row.ID]
+			if row.Running && (ended || !d.running.Has(row.ID) && !d.terms.has(row.ID)) {
+				row.Running = false
+				if ended {
+					row.Exit = &code
+				} else {
+					n++
+				}
 				if err := execs.Put(tx, row); err != nil {
 					return err
 				}
@@ -292,8 +298,12 @@ func (d *Daemon) sweepExecs(ctx context.Context) (string, error) {
 		}
 		return nil
 	})
-	if n == 0 || err != nil {
+	if err != nil {
 		return "", err
+	}
+	d.terms.forget(late)
+	if n == 0 {
+		return "", nil
 	}
 	return strings.Join([]string{fmt.Sprint(n), "programs are lost"}, " "), nil
 }
