@@ -54,7 +54,7 @@ func subscribe(t *testing.T) (*harness, *lambdas) {
 	h := newHarness(t)
 	l := &lambdas{t: t, got: make(chan events.Delivery, 100)}
 	quiet := slog.New(slog.DiscardHandler)
-	h.Cloud, h.Outbox = l, events.New(h.Store, clock.Real, quiet)
+	h.Cloud, h.Outbox = l, events.New(h.Store, h.clock, quiet)
 	h.Outbox.Route("lambda", l)
 	d := loop.NewDriver(clock.Real, quiet, h.Outbox.Loop())
 	d.Start()
