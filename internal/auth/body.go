@@ -106,8 +106,12 @@ func tooLarge(limit int64) error {
 	return awserr.New(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request is larger than %d bytes", limit)
 }
 
-// incomplete turns a broken connection into the error that S3 has for it.
+// incomplete turns a broken connection into the error that S3 has for it. What is
+// told as an error of AWS already stays so.
 func incomplete(err error) error {
+	if _, ok := errors.AsType[awserr.API](err); ok {
+		return err
+	}
 	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}

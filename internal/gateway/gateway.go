@@ -64,6 +64,7 @@ type Gateway struct {
 	encode    func(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision) (string, error)
 	clock     clock.Clock
 	log       *slog.Logger
+	patience  time.Duration
 	failures  atomic.Uint64
 	requests  atomic.Uint64
 }
@@ -90,6 +91,7 @@ func New(c Config) (*Gateway, error) {
 		encode:    c.EncodeDenial,
 		clock:     c.Clock,
 		log:       c.Log,
+		patience:  patience,
 	}
 	if g.testKeys == nil {
 		g.testKeys = func(string) bool { return false }
@@ -134,6 +136,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.preflight(a, r) {
 		return
 	}
+	r = g.bounded(w, r)
 	if err := g.guarded(func() error { return g.serve(a, r) }); err != nil {
 		a.fail(err)
 	}

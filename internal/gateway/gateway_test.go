@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -203,6 +204,46 @@ func TestDeniedBeforeTheBody(t *testing.T) {
 		if err != nil || !strings.Contains(line, " "+status+" ") {
 			t.Errorf("%s: %q, %v", bucket, line, err)
 		}
+	}
+}
+
+// A client that leaves off in the middle of its body is told so, and let go: when
+// the body is read, and when it is refused without being read.
+func TestClientLeavesOff(t *testing.T) {
+	w := newWorld(t)
+	w.gateway.SetPatience(100 * time.Millisecond)
+	for bucket, code := range map[string]string{"b": "RequestTimeout", "secret": "AccessDenied"} {
+		r := w.request("PUT", "/"+bucket+"/k", "")
+		r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+		auth.Sign(r, ann, "us-east-1", "s3", nil, now)
+		conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "PUT /%s/k HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n", bucket, r.Host)
+		for name := range r.Header {
+			fmt.Fprintf(conn, "%s: %s\r\n", name, r.Header.Get(name))
+		}
+		fmt.Fprint(conn, "\r\nonly the beginning")
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.Contains(string(answer), "<Code>"+code+"</Code>") {
+			t.Errorf("%s: %q, %v", bucket, answer, err)
+		}
+	}
+}
+
+// A handler may take longer than a client may leave off.
+func TestSlowHandlerKeepsItsClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gateway.SetPatience(slowness - 200*time.Millisecond)
+	r := w.request("PUT", "/slow/k", "whole")
+	if a := w.send(r, ann, "s3", "whole"); a.status != http.StatusOK {
+		t.Errorf("%+v", a)
 	}
 }
 

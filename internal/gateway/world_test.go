@@ -226,13 +226,21 @@ func (w *world) s3() []op.Operation {
 	}
 }
 
-func (w *world) putObject(_ context.Context, _ auth.Scope, in *s3.PutObjectInput) (*s3.PutObjectOutput, error) {
+// slowness is how long the bucket "slow" takes after it has a body.
+const slowness = 1200 * time.Millisecond
+
+func (w *world) putObject(ctx context.Context, _ auth.Scope, in *s3.PutObjectInput) (*s3.PutObjectOutput, error) {
 	if *in.Bucket == "full" {
 		return nil, awserr.New(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 	}
 	content, err := io.ReadAll(in.Body)
 	if err != nil {
 		return nil, err
+	}
+	if *in.Bucket == "slow" {
+		if err := clock.Sleep(ctx, clock.Real, slowness); err != nil {
+			return nil, err
+		}
 	}
 	name := *in.Bucket + "/" + *in.Key
 	w.mu.Lock()
