@@ -12,7 +12,7 @@ MODELS   ?= $(SKERRY_MODELS)
 FUZZTIME ?= 20s
 UNIT     := ./cmd/... ./internal/... ./tools/... ./test/identity/... ./test/sim/... ./test/wire/...
 
-.PHONY: help run build needs-run needs-test check static unit e2e test bench gen fuzz clean
+.PHONY: help run build needs-run needs-test check static unit e2e test bench gen fuzz unified clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ fuzz: ## run every fuzz target for FUZZTIME
 	@set -e; for p in $$(grep -rl --include=*_test.go '^func Fuzz' internal test | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/^func //'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p; done; done
+
+unified: ## run the engine's tests of limits on a kernel with control groups version 2 alone, in an emulated machine (root, apt)
+	tools/unified
 
 clean: ## remove what was built
 	rm -rf bin
