@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // unified makes a folder of version 2 beside the machine's, with the memory
@@ -181,6 +184,46 @@ func TestReserveAbove(t *testing.T) {
 	}
 	if n := low("."); n != 0 {
 		t.Errorf("%d MiB are left reserved", n)
+	}
+}
+
+// A signal would end the kernel's check of a filter.
+func TestDevicesAmongSignals(t *testing.T) {
+	tr := tree(t, 2)
+	if !tr.Controllers["devices"] {
+		t.Skip("this kernel has no filters of devices")
+	}
+	g, err := tr.Create(Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var many []Device
+	for i := range uint32(60) {
+		many = append(many, Device{false, 10, i, "rw"})
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = unix.Kill(os.Getpid(), unix.SIGURG)
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+	}()
+	for range 200 {
+		if err := g.AllowDevices(many); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	<-ended
+	if err := g.Remove(); err != nil {
+		t.Error(err)
 	}
 }
 
