@@ -25,7 +25,7 @@ func (g *Gateway) bounded(w http.ResponseWriter, r *http.Request) *http.Request 
 		return r
 	}
 	b := &boundedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), limit: g.patience}
-	b.arm(b.limit)
+	b.arm()
 	r = r.WithContext(r.Context())
 	r.Body = b
 	return r
@@ -39,29 +39,21 @@ type boundedBody struct {
 	ended bool
 }
 
-// arm sets the time of the next piece; zero is for ever.
-func (b *boundedBody) arm(limit time.Duration) {
-	var at time.Time
-	if limit > 0 {
-		at = clock.Real.Now().Add(limit)
-	}
-	_ = b.conn.SetReadDeadline(at) // what has no deadlines waits, as before
+// arm sets the time by which the next piece must come. At the body's end net/http
+// takes it back, as it begins to wait for the client's leaving.
+func (b *boundedBody) arm() {
+	_ = b.conn.SetReadDeadline(clock.Real.Now().Add(b.limit)) // what has no deadlines waits, as before
 }
 
 // Read implements io.Reader.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if !b.ended {
-		b.arm(b.limit)
+		b.arm()
 	}
 	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == nil:
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	b.ended = err != nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = awserr.New(http.StatusBadRequest, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.")
-		b.ended = true
-	default: // from now on the server reads, to learn that the client leaves
-		b.ended = true
-		b.arm(0)
 	}
 	return n, err
 }
