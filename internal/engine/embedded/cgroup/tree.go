@@ -196,7 +196,11 @@ func (t *Tree) openV2(mount, name string) error {
 		return err
 	}
 	defer unix.Close(dir)
-	t.Controllers["devices"] = attachDevices(dir, allowedDevices) == nil // a kernel may have no such filters
+	if err := attachDevices(dir, allowedDevices); err != nil { // a kernel may have no such filters
+		t.Why["devices"] = err
+	} else {
+		t.Controllers["devices"] = true
+	}
 	return nil
 }
 

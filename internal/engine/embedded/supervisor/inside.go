@@ -271,6 +271,10 @@ func (s *supervisor) capabilities() engine.Capabilities {
 			})
 		}
 	}
+	if err := s.tree.Why["devices"]; err != nil {
+		c.Missing = append(c.Missing, engine.Missing{What: "control of devices", Why: err.Error(),
+			Mend: "run a kernel with CONFIG_CGROUP_BPF; without it a container has only what its /dev has, and may be given no others"})
+	}
 	if err := rootfs.HasLoops(); err != nil {
 		c.Missing = append(c.Missing, engine.Missing{What: "disks of a fixed size", Why: err.Error(), Mend: "modprobe loop"})
 	} else {
