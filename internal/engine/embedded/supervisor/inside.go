@@ -117,6 +117,9 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		at    netip.AddrPort
 		apart bool
 	}
+	c.mu.Lock() // it may be half made, when a former caller was killed over it
+	slot, box, state, host := c.slot, c.box, c.state, c.host
+	c.mu.Unlock()
 	var places []place
 	var diverted []network.Diversion
 	for _, l := range sockets {
@@ -132,13 +135,10 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		default:
 			return nil, fmt.Errorf("engine: %w: network %q", engine.ErrInvalid, l.Network)
 		}
-		if l.Apart && (c.host || !slices.Contains(engine.LocalAddresses, at.Addr())) {
+		if l.Apart && (host || !slices.Contains(engine.LocalAddresses, at.Addr())) {
 			return nil, fmt.Errorf("engine: %w: a socket apart on %s", engine.ErrInvalid, l.Address)
 		}
 	}
-	c.mu.Lock()
-	slot, box, state := c.slot, c.box, c.state
-	c.mu.Unlock()
 	if state == engine.Exited || slot == nil || box == nil {
 		return nil, fmt.Errorf("engine: listen in %s, which has exited: %w", c.id, engine.ErrState)
 	}
@@ -163,7 +163,7 @@ func (s *supervisor) listen(c *container, sockets []engine.Socket) (fds []int, e
 		}
 		return nil
 	}
-	if c.host {
+	if host {
 		err = open()
 	} else {
 		err = network.In(slot.Net, open)
