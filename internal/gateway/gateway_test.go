@@ -179,27 +179,34 @@ func TestSharedBucketsAndHosts(t *testing.T) {
 	}
 }
 
+// begin sends the head of a put, with more headers that are not signed.
+func (w *world) begin(t *testing.T, bucket, more string) net.Conn {
+	t.Helper()
+	r := w.request("PUT", "/"+bucket+"/k", "")
+	r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	auth.Sign(r, ann, "us-east-1", "s3", nil, now)
+	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "PUT /%s/k HTTP/1.1\r\nHost: %s\r\n%s", bucket, r.Host, more)
+	for name := range r.Header {
+		fmt.Fprintf(conn, "%s: %s\r\n", name, r.Header.Get(name))
+	}
+	fmt.Fprint(conn, "\r\n")
+	return conn
+}
+
 // A client that waits for 100-continue learns that it may not before it sends
 // its body.
 func TestDeniedBeforeTheBody(t *testing.T) {
 	w := newWorld(t)
 	for bucket, status := range map[string]string{"secret": "403", "full": "412", "b": "100"} {
-		r := w.request("PUT", "/"+bucket+"/k", "")
-		r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
-		auth.Sign(r, ann, "us-east-1", "s3", nil, now)
-		conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "PUT /%s/k HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n", bucket, r.Host)
-		for name := range r.Header {
-			fmt.Fprintf(conn, "%s: %s\r\n", name, r.Header.Get(name))
-		}
-		fmt.Fprint(conn, "\r\n")
+		conn := w.begin(t, bucket, "Expect: 100-continue\r\nContent-Length: 1000000\r\n")
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		if err != nil || !strings.Contains(line, " "+status+" ") {
 			t.Errorf("%s: %q, %v", bucket, line, err)
@@ -213,22 +220,8 @@ func TestClientLeavesOff(t *testing.T) {
 	w := newWorld(t)
 	w.gateway.SetPatience(100 * time.Millisecond)
 	for bucket, code := range map[string]string{"b": "RequestTimeout", "secret": "AccessDenied"} {
-		r := w.request("PUT", "/"+bucket+"/k", "")
-		r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
-		auth.Sign(r, ann, "us-east-1", "s3", nil, now)
-		conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "PUT /%s/k HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n", bucket, r.Host)
-		for name := range r.Header {
-			fmt.Fprintf(conn, "%s: %s\r\n", name, r.Header.Get(name))
-		}
-		fmt.Fprint(conn, "\r\nonly the beginning")
+		conn := w.begin(t, bucket, "Content-Length: 1000\r\n")
+		fmt.Fprint(conn, "only the beginning")
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.Contains(string(answer), "<Code>"+code+"</Code>") {
 			t.Errorf("%s: %q, %v", bucket, answer, err)
