@@ -18,7 +18,7 @@ type reader struct {
 	pos    int64
 	cached int64                     // number of the frame in frame, or -1
 	frame  []byte                    // content
-	own    *[burst * sealedSize]byte // holds frame
+	own    *[burst * sealedSize]byte // of Read and WriteTo; holds frame
 }
 
 // Open implements Store.
@@ -93,14 +93,12 @@ func (r *reader) load(buf []byte, n, end int64) ([]byte, error) {
 	return buf, nil
 }
 
-// each calls fn with the content of off to end, a frame's part at a time. fn must
-// not keep it.
-func (r *reader) each(off, end int64, fn func(part []byte) error) error {
+// each calls fn with the content of off to end, a frame's part at a time, which
+// lies in buf. fn must not keep it.
+func (r *reader) each(buf *[burst * sealedSize]byte, off, end int64, fn func(part []byte) error) error {
 	if off >= end {
 		return nil
 	}
-	buf := buffers.Get().(*[burst * sealedSize]byte)
-	defer buffers.Put(buf)
 	for n := off / frameSize; n*frameSize < end; {
 		sealed, err := r.load(buf[:], n, end)
 		if err != nil {
@@ -128,9 +126,15 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("blob: read at %d", off)
 	}
+	buf := buffers.Get().(*[burst * sealedSize]byte)
+	defer buffers.Put(buf)
+	return r.readAt(buf, p, off)
+}
+
+func (r *reader) readAt(buf *[burst * sealedSize]byte, p []byte, off int64) (int, error) {
 	end := min(r.size, off+int64(len(p)))
 	n := 0
-	if err := r.each(off, end, func(part []byte) error {
+	if err := r.each(buf, off, end, func(part []byte) error {
 		n += copy(p[n:], part)
 		return nil
 	}); err != nil {
@@ -150,8 +154,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.pos >= r.size {
 		return 0, io.EOF
 	}
-	if len(p) >= frameSize { // large reads need no frame of our own
-		n, err := r.ReadAt(p, r.pos)
+	if len(p) >= frameSize { // no need to cache a frame
+		n, err := r.readAt(r.scratch(), p, r.pos)
 		if r.pos += int64(n); n > 0 && err == io.EOF {
 			err = nil
 		}
@@ -167,13 +171,19 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fetch makes frame n the cached one.
-func (r *reader) fetch(n int64) error {
+// scratch is the reader's own buffer, kept until it is closed. The cached frame,
+// which lay in it, is forgotten.
+func (r *reader) scratch() *[burst * sealedSize]byte {
 	if r.own == nil {
 		r.own = buffers.Get().(*[burst * sealedSize]byte)
 	}
 	r.cached = -1
-	sealed, err := r.load(r.own[:sealedSize], n, r.size)
+	return r.own
+}
+
+// fetch makes frame n the cached one.
+func (r *reader) fetch(n int64) error {
+	sealed, err := r.load(r.scratch()[:sealedSize], n, r.size)
 	if err != nil {
 		return err
 	}
@@ -205,8 +215,7 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 	if r.pos >= r.size {
 		return 0, nil
 	}
-	buf := buffers.Get().(*[burst * sealedSize]byte)
-	defer buffers.Put(buf)
+	buf := r.scratch()
 	start := r.pos
 	for r.pos < r.size {
 		first := r.pos / frameSize

@@ -125,6 +125,22 @@ func check(t *testing.T, s blob.Store, ref blob.Ref, key, want []byte) {
 			t.Fatalf("%d bytes at %d: %v", n, off, err)
 		}
 	}
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	rest := want
+	for len(rest) > len(want)/2 { // short reads and long ones in turn
+		p := rest[:min(1+rand.IntN(200)*rand.IntN(2000), len(rest))]
+		got := make([]byte, len(p))
+		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, p) {
+			t.Fatalf("%d bytes, %d before the end: %v", len(p), len(rest), err)
+		}
+		rest = rest[len(p):]
+	}
+	all.Reset()
+	if _, err := r.WriteTo(&all); err != nil || !bytes.Equal(all.Bytes(), rest) {
+		t.Fatalf("WriteTo of the last %d bytes: %d, %v", len(rest), all.Len(), err)
+	}
 }
 
 func testKeys(t *testing.T, s blob.Store) {
