@@ -40,9 +40,22 @@ type source struct {
 	Operation            string // for texts
 }
 
-// take reads the code that a caller names, checks it and keeps it. From S3 it is
+// take reads the code that a caller names, unpacks it and keeps it. From S3 it is
 // read with the caller's own rights.
 func (s *Service) take(ctx context.Context, sc auth.Scope, from source) (code, error) {
+	c, err := s.fetch(ctx, sc, from)
+	if err != nil {
+		return code{}, err
+	}
+	if _, err := s.codeDir(ctx, c.Ref); err != nil && !ours(err) { // if it is ours, the loop tries again
+		return code{}, invalid(notUnzipped)
+	}
+	return c, nil
+}
+
+const notUnzipped = "Could not unzip uploaded file. Please check your file, then try to upload again."
+
+func (s *Service) fetch(ctx context.Context, sc auth.Scope, from source) (code, error) {
 	switch {
 	case len(from.Zip) > 0 && from.Bucket != nil:
 		return code{}, invalid("Please do not provide other FunctionCode parameters when providing a ZipFile.")
@@ -118,7 +131,7 @@ func (s *Service) checkZip(ctx context.Context, key blob.Ref) error {
 	defer r.Close()
 	z, err := zip.NewReader(r, r.Size())
 	if err != nil {
-		return invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
+		return invalid(notUnzipped)
 	}
 	if len(z.File) == 0 {
 		return invalid("Uploaded file must be a non-empty zip")
@@ -126,14 +139,14 @@ func (s *Service) checkZip(ctx context.Context, key blob.Ref) error {
 	var total uint64
 	for _, f := range z.File {
 		if _, err := entryPath(f.Name); err != nil {
-			return invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
+			return invalid(notUnzipped)
 		}
 		if total += f.UncompressedSize64; total > maxUnzipped || f.UncompressedSize64 > maxUnzipped {
 			return invalid("Unzipped size must be smaller than %d bytes", maxUnzipped)
 		}
 	}
 	if len(z.File) > maxEntries {
-		return invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
+		return invalid(notUnzipped)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package lambda
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -114,12 +115,40 @@ func TestUnpackStaysInside(t *testing.T) {
 	}
 }
 
-// Code that cannot be unpacked makes the function Failed, and does so for good.
-func TestBadCodeFails(t *testing.T) {
-	w := newWorld(t, nil)
+// Code that cannot be unpacked is refused, and what was there before stays in use.
+func TestBadCodeIsRefused(t *testing.T) {
+	w := newWorld(t, map[string]program{"echo": echo})
+	w.create("f", "echo")
 	z := hostile(t, entry{name: "out", body: "/etc", mode: fs.ModeSymlink | 0o777}, entry{name: "out/outside", body: "x"})
-	_, err := w.CreateFunction(t.Context(), w.scope, &api.CreateFunctionInput{FunctionName: new("f"), Runtime: new("provided.al2023"),
+	const text = "InvalidParameterValueException: Could not unzip uploaded file. Please check your file, then try to upload again."
+	_, err := w.CreateFunction(t.Context(), w.scope, &api.CreateFunctionInput{FunctionName: new("g"), Runtime: new("provided.al2023"),
 		Handler: new("h"), Role: new(role), Code: &api.FunctionCode{ZipFile: z}})
+	if err == nil || err.Error() != text {
+		t.Errorf("create: %v", err)
+	}
+	_, err = w.UpdateFunctionCode(t.Context(), w.scope, &api.UpdateFunctionCodeInput{FunctionName: new("f"), ZipFile: z})
+	if err == nil || err.Error() != text {
+		t.Errorf("update: %v", err)
+	}
+	if out := w.invoke("f", "1"); string(out.Payload) != "1" {
+		t.Errorf("%s", out.Payload)
+	}
+}
+
+// Layers that cannot lie over each other make the function Failed, for good.
+func TestBadLayersFail(t *testing.T) {
+	w := newWorld(t, nil)
+	var layers []string
+	for _, name := range []string{"a", "a/b"} {
+		out, err := w.PublishLayerVersion(t.Context(), w.scope, &api.PublishLayerVersionInput{LayerName: new("l" + fmt.Sprint(len(layers))),
+			Content: &api.LayerVersionContentInput{ZipFile: hostile(t, entry{name: name, body: "x"})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, *out.LayerVersionArn)
+	}
+	_, err := w.CreateFunction(t.Context(), w.scope, &api.CreateFunctionInput{FunctionName: new("f"), Runtime: new("provided.al2023"),
+		Handler: new("h"), Role: new(role), Layers: layers, Code: &api.FunctionCode{ZipFile: hostile(t, entry{name: "bootstrap", body: "x"})}})
 	if err != nil {
 		t.Fatal(err)
 	}

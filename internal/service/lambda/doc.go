@@ -34,7 +34,7 @@
 //
 // # States
 //
-//	State:            Pending -> Active, or Failed (the code cannot be unpacked)
+//	State:            Pending -> Active, or Failed (the layers cannot be laid over each other)
 //	LastUpdateStatus: InProgress -> Successful, or Failed
 //
 // # Interpreters
