@@ -214,6 +214,23 @@ func TestDeniedBeforeTheBody(t *testing.T) {
 	}
 }
 
+// A put says how long it is, be it that it has no content.
+func TestPutWithoutLength(t *testing.T) {
+	w := newWorld(t)
+	for more, status := range map[string]string{"": "411", "Content-Length: 0\r\n": "200"} {
+		conn := w.begin(t, "b", more)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || !strings.HasPrefix(answer.Status, status) {
+			t.Errorf("%q: %v, %v", more, answer, err)
+			continue
+		}
+		body, _ := io.ReadAll(answer.Body)
+		if status == "411" && !strings.Contains(string(body), "<Code>MissingContentLength</Code>") {
+			t.Errorf("%s", body)
+		}
+	}
+}
+
 // A client that leaves off in the middle of its body is told so, and let go: when
 // the body is read, and when it is refused without being read.
 func TestClientLeavesOff(t *testing.T) {

@@ -100,6 +100,9 @@ func (c *Call) bind(f *field, v reflect.Value) error {
 	case InHeader:
 		values := h[f.header]
 		if f.header == "Content-Length" && c.request.Length >= 0 {
+			if c.request.Length == 0 && len(values) == 0 {
+				return awserr.New(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+			}
 			values = []string{strconv.FormatInt(c.request.Length, 10)}
 		}
 		if len(values) > 0 {
