@@ -20,8 +20,8 @@ const (
 	copyUnit  = 256 << 10
 	saltSize  = 16
 
-	// grace is how long after its deletion a blob can still be opened by those who
-	// read the row before.
+	// grace is how long after its deletion a content can still be opened by those
+	// who read the row before.
 	grace = time.Minute
 )
 
@@ -212,12 +212,14 @@ func (s *Service) read(ctx context.Context, o *objectRow, first *contentRow, dat
 		r.part, err = s.openRow(ctx, first, dataKey, at.off)
 		return r, err
 	}
-	r.runs = first.Runs
-	if err := r.seek(at.off); err != nil {
-		return nil, err
+	s.reading.begin(o.Content)
+	r.counted, r.runs = true, first.Runs
+	err := r.seek(at.off)
+	if err == nil {
+		err = r.next() // so that a missing content is told in time
 	}
-	if err := r.next(); err != nil { // so that a missing content is told in time
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
@@ -232,6 +234,8 @@ type reader struct {
 	skip int64 // bytes of the first part to skip
 	left int64 // bytes to read in all
 	part io.ReadCloser
+
+	counted bool // in s.reading
 }
 
 // seek moves to an offset from the start, before anything was read.
@@ -292,6 +296,10 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *reader) Close() error {
+	if r.counted {
+		r.counted = false
+		r.s.reading.end(r.id)
+	}
 	if r.part == nil {
 		return nil
 	}

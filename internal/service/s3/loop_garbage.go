@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"skerry/internal/blob"
@@ -58,6 +59,9 @@ func (s *Service) dueGarbage(ctx context.Context) (rows []*garbageRow, err error
 // collect deletes one piece of garbage: files first, then rows, so that a crash in
 // between leaves rows that say what is still to do.
 func (s *Service) collect(ctx context.Context, g *garbageRow) error {
+	if g.Content != "" && s.reading.has(g.Content) {
+		return s.Store.Update(ctx, func(tx *store.Tx) error { return s.postpone(tx, g) })
+	}
 	if g.Blob != "" {
 		if err := s.Blobs.Delete(ctx, g.Blob); err != nil {
 			return fmt.Errorf("s3: delete blob: %w", err)
@@ -69,6 +73,14 @@ func (s *Service) collect(ctx context.Context, g *garbageRow) error {
 		}
 	}
 	return s.Store.Update(ctx, func(tx *store.Tx) error { return garbage.Delete(tx, store.K(g.After, g.ID)) })
+}
+
+// postpone leaves a piece of garbage to a later run.
+func (s *Service) postpone(tx *store.Tx, g *garbageRow) error {
+	if err := garbage.Delete(tx, store.K(g.After, g.ID)); err != nil {
+		return err
+	}
+	return s.drop(tx, *g)
 }
 
 func (s *Service) collectContent(ctx context.Context, id string) error {
@@ -127,4 +139,35 @@ func (s *Service) Referenced(ctx context.Context, refs []blob.Ref) (map[blob.Ref
 		return nil
 	})
 	return used, err
+}
+
+// reading counts who reads contents of several parts. Their files are opened one
+// after the other, and stay until the last one was.
+type reading struct {
+	mu sync.Mutex
+	of map[string]int // by content
+}
+
+func (r *reading) begin(content string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of == nil {
+		r.of = map[string]int{}
+	}
+	r.of[content]++
+}
+
+func (r *reading) end(content string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[content]--; r.of[content] == 0 {
+		delete(r.of, content)
+	}
+}
+
+// has tells whether somebody reads a content.
+func (r *reading) has(content string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[content] > 0
 }

@@ -87,6 +87,27 @@ func TestMultipart(t *testing.T) {
 	}
 }
 
+// Whoever reads an object has it to its end, however long that takes, though it be
+// overwritten.
+func TestSlowReaderOfParts(t *testing.T) {
+	h := newHarness(t)
+	h.make("bucket", false)
+	a, b := noise(minPartSize, 1), noise(minPartSize, 2)
+	id, parts := h.begin("k", nil, nil, a, b)
+	do[s3.CompleteMultipartUploadOutput](h, h.root, complete("k", id, parts))
+	out := do[s3.GetObjectOutput](h, h.root, &s3.GetObjectInput{Bucket: wire.Ptr("bucket"), Key: wire.Ptr("k")})
+	h.put("bucket", "k", "short")
+	h.sweep()
+	h.sweep()
+	if got := h.read(out); got != string(a)+string(b) {
+		t.Errorf("%d bytes", len(got))
+	}
+	h.sweep()
+	if n := h.blobs(); n != 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
 func TestMultipartFaults(t *testing.T) {
 	h := newHarness(t)
 	h.make("bucket", false)

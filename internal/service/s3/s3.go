@@ -30,6 +30,7 @@ type Service struct {
 	Deps
 	vault   vault
 	buffers sync.Pool // of *[copyUnit]byte
+	reading reading
 }
 
 // New returns the service.
