@@ -25,6 +25,7 @@ func (s *supervisor) serveConn(c *net.UnixConn) {
 	}
 	s.mu.Lock()
 	s.conns++
+	s.asked = true
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()

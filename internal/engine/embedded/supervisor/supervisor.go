@@ -91,6 +91,7 @@ type supervisor struct {
 	mu         sync.Mutex
 	containers map[engine.ID]*container
 	conns      int
+	asked      bool // somebody has connected
 	ending     bool
 	stop       chan struct{}
 	janitor    janitor // work after a container's end
@@ -287,12 +288,25 @@ func (s *supervisor) serve() {
 			}
 			if s.busy() {
 				needed = time.Now()
-			} else if time.Since(needed) > s.cfg.Linger {
+			} else if time.Since(needed) > s.linger() {
 				s.end(false)
 				return
 			}
 		}
 	}
+}
+
+// firstTimeout is how long whoever has started a supervisor may take to connect.
+const firstTimeout = 10 * time.Second
+
+// linger is how long to go on without being needed.
+func (s *supervisor) linger() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.asked {
+		return max(s.cfg.Linger, firstTimeout)
+	}
+	return s.cfg.Linger
 }
 
 // abandoned says that the engine's folder has been taken away, so that nobody
