@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +244,38 @@ func TestClientLeavesOff(t *testing.T) {
 		if err != nil || !strings.Contains(string(answer), "<Code>"+code+"</Code>") {
 			t.Errorf("%s: %q, %v", bucket, answer, err)
 		}
+	}
+}
+
+// So is one on HTTP/2, whose connection goes on.
+func TestStreamLeavesOff(t *testing.T) {
+	w := newWorld(t)
+	w.gateway.SetPatience(100 * time.Millisecond)
+	server := httptest.NewUnstartedServer(w.gateway)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for bucket, code := range map[string]string{"b": "RequestTimeout", "secret": "AccessDenied"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/"+bucket+"/k", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+		auth.Sign(r, ann, "us-east-1", "s3", nil, now)
+		body, in := io.Pipe()
+		defer in.Close()
+		r.Body, r.ContentLength = body, 1000
+		go func() { _, _ = io.WriteString(in, "only the beginning") }()
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", bucket, err)
+			continue
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.ProtoMajor != 2 || !strings.Contains(string(text), "<Code>"+code+"</Code>") {
+			t.Errorf("%s: %s %q, %v", bucket, answer.Proto, text, err)
+		}
+		_ = answer.Body.Close()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"skerry/internal/base/awserr"
@@ -18,15 +19,18 @@ const patience = 30 * time.Second
 // bounded returns the request with a body that ends if the client leaves off
 // sending. The server's own request stays as it is: it looks at its body to know
 // whether to read the rest before the answer, which the deadline bounds as well.
-// A stream of HTTP/2 is not bounded: its deadline would end it for good, though
-// only the handler was slow.
 func (g *Gateway) bounded(w http.ResponseWriter, r *http.Request) *http.Request {
-	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil {
+	if r.ContentLength == 0 || r.Body == nil {
 		return r
 	}
-	b := &boundedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), limit: g.patience}
-	b.arm()
+	body := r.Body
 	r = r.WithContext(r.Context())
+	if r.ProtoMajor != 1 {
+		r.Body = &boundedStream{ReadCloser: body, limit: g.patience}
+		return r
+	}
+	b := &boundedBody{ReadCloser: body, conn: http.NewResponseController(w), limit: g.patience}
+	b.arm()
 	r.Body = b
 	return r
 }
@@ -53,7 +57,31 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.ended = err != nil
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = awserr.New(http.StatusBadRequest, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.")
+		err = errLeftOff
+	}
+	return n, err
+}
+
+var errLeftOff = awserr.New(http.StatusBadRequest, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.")
+
+// boundedStream is the same of HTTP/2, where a deadline would end the stream for
+// good though only the handler was slow: time counts while the handler waits.
+type boundedStream struct {
+	io.ReadCloser
+	limit time.Duration
+	late  atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *boundedStream) Read(p []byte) (int, error) {
+	end := time.AfterFunc(b.limit, func() {
+		b.late.Store(true)
+		_ = b.Close() // ends Read, which on HTTP/1 it would wait for
+	})
+	defer end.Stop()
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && b.late.Load() {
+		err = errLeftOff
 	}
 	return n, err
 }
