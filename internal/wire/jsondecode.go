@@ -7,7 +7,7 @@ import (
 )
 
 // JSONHook is what a hot type may implement on its pointer to read and write
-// its own JSON. It must do what the tables say.
+// its own JSON. It must do what the tables say, and let go of the reader.
 type JSONHook interface {
 	DecodeJSON(r *JSONReader) error
 	AppendJSON(b []byte) []byte
@@ -17,6 +17,13 @@ type JSONHook interface {
 type JSONMapHook interface {
 	// DecodeJSONMap returns a map[string]T, T being the type.
 	DecodeJSONMap(r *JSONReader) (any, error)
+}
+
+// Packed is a hot type that is not itself the struct that fits its shape.
+type Packed interface {
+	JSONHook
+	// Unpacked returns a pointer to the struct.
+	Unpacked() any
 }
 
 // Like answers, requests are read through pointers into the structs. Whoever

@@ -34,6 +34,7 @@ type plan struct {
 	key  *field
 
 	hook    bool        // the type has DecodeJSON and AppendJSON
+	packed  bool        // the type is Packed, and the fields are those of the unpacked struct
 	maps    JSONMapHook // nil if it has none
 	index   uint16
 	checked bool // the shape or one below it has constraints
@@ -157,13 +158,12 @@ type planner struct {
 }
 
 var (
-	typeTime     = reflect.TypeFor[time.Time]()
-	typeBytes    = reflect.TypeFor[[]byte]()
-	typeRaw      = reflect.TypeFor[json.RawMessage]()
-	typeReader   = reflect.TypeFor[io.Reader]()
-	typeCloser   = reflect.TypeFor[io.ReadCloser]()
-	typeJSONHook = reflect.TypeFor[JSONHook]()
-	typeEvents   = reflect.TypeFor[eventSource]()
+	typeTime   = reflect.TypeFor[time.Time]()
+	typeBytes  = reflect.TypeFor[[]byte]()
+	typeRaw    = reflect.TypeFor[json.RawMessage]()
+	typeReader = reflect.TypeFor[io.Reader]()
+	typeCloser = reflect.TypeFor[io.ReadCloser]()
+	typeEvents = reflect.TypeFor[eventSource]()
 )
 
 // scalarKinds are the Go kinds of the simple shapes.
@@ -191,14 +191,19 @@ func (b *planner) plan(index uint16, typ reflect.Type) (*plan, error) {
 		if typ.Implements(typeEvents) || reflect.PointerTo(typ).Implements(typeEvents) {
 			return p, b.events(p, index)
 		}
-		if typ.Kind() != reflect.Struct || typ.NumField() < len(shape.Members) {
+		made := reflect.New(typ).Interface()
+		_, p.hook = made.(JSONHook)
+		p.maps, _ = made.(JSONMapHook)
+		if packed, ok := made.(Packed); ok {
+			p.packed = true
+			typ = reflect.TypeOf(packed.Unpacked()).Elem()
+		}
+		// the codecs of other protocols know nothing of packed types
+		onlyJSON := len(b.s.Protocols) == 1 && b.s.Protocols[0] == AWSJSON10
+		if typ.Kind() != reflect.Struct || typ.NumField() < len(shape.Members) || p.packed && !onlyJSON {
 			return nil, mismatch
 		}
-		p.hook = reflect.PointerTo(typ).Implements(typeJSONHook)
-		if p.hook {
-			p.maps, _ = reflect.New(typ).Interface().(JSONMapHook)
-		}
-		return p, b.structure(p)
+		return p, b.structure(p, typ)
 	case List:
 		if typ.Kind() != reflect.Slice || len(shape.Members) != 1 {
 			return nil, mismatch
@@ -249,13 +254,14 @@ func (b *planner) events(p *plan, index uint16) error {
 	return err
 }
 
-func (b *planner) structure(p *plan) error {
+// structure plans the fields of a struct.
+func (b *planner) structure(p *plan, of reflect.Type) error {
 	p.fields = make([]field, len(p.shape.Members))
 	p.byWire = make(map[string]*field, len(p.fields))
 	p.byQuery, p.byName = p.byWire, p.byWire
 	for i := range p.shape.Members {
 		m := &p.shape.Members[i]
-		typ := p.typ.Field(i)
+		typ := of.Field(i)
 		if !strings.EqualFold(typ.Name, strings.TrimLeft(m.Name, "_")) {
 			return fmt.Errorf("member %d of %s is %s, field %s", i, p.shape.Name, m.Name, typ.Name)
 		}

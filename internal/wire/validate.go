@@ -399,6 +399,9 @@ func showValue(b *strings.Builder, p *plan, value reflect.Value) {
 	}
 	switch p.kind {
 	case Structure, Union:
+		if p.packed {
+			value = reflect.ValueOf(value.Addr().Interface().(Packed).Unpacked()).Elem()
+		}
 		b.WriteString(p.shape.Name + "(")
 		first := true
 		for i := range p.fields {

@@ -19,6 +19,7 @@ type allowList struct {
 	maxRequest string
 	strings    []string // shapes that are text, whatever the model says
 	open       []string // shapes whose enumeration the service checks itself
+	packed     []string // structures whose Go type is written by hand
 	validation string
 	wordings   [][2]string    // a pattern and the service's own text for it
 	statuses   map[string]int // of operations that answer another one than the model says
@@ -26,8 +27,8 @@ type allowList struct {
 
 // readAllowList reads lines of "model <file>", "all", "max-request <bytes>",
 // "wording <pattern> <text>", "validation <code>", "string <shape>", "open <shape>",
-// "status <operation> <code>" or an operation's name;
-// # begins a comment.
+// "packed <shape>", "status <operation> <code>" or an operation's name; # begins a
+// comment.
 func readAllowList(path string) (*allowList, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -54,6 +55,8 @@ func readAllowList(path string) (*allowList, error) {
 			}
 		case words[0] == "open" && len(words) == 2:
 			a.open = append(a.open, words[1])
+		case words[0] == "packed" && len(words) == 2:
+			a.packed = append(a.packed, words[1])
 		case words[0] == "string" && len(words) == 2:
 			a.strings = append(a.strings, words[1])
 		case len(words) == 1 && words[0] == "all":
@@ -74,7 +77,7 @@ func (a *allowList) allows(op string) bool { return a.all || a.operations[op] }
 
 // apply makes the allow-list's changes to the model.
 func (a *allowList) apply(m *model) error {
-	for _, name := range slices.Concat(a.strings, a.open) {
+	for _, name := range slices.Concat(a.strings, a.open, a.packed) {
 		if _, ok := m.Shapes.by[name]; !ok {
 			return fmt.Errorf("%s has no shape %s", a.model, name)
 		}

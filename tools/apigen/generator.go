@@ -119,6 +119,11 @@ func (g *generator) take() error {
 		if err := claim(goName(s)); err != nil {
 			return err
 		}
+		if slices.Contains(g.allow.packed, s) {
+			if err := claim(unpacked(goName(s))); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -128,6 +133,9 @@ func goName(name string) string {
 	name = strings.TrimLeft(name, "_")
 	return string(unicode.ToUpper(rune(name[0]))) + name[1:]
 }
+
+// unpacked is the name of the struct that fits a packed shape.
+func unpacked(name string) string { return name + "Members" }
 
 // goType returns the Go type of a use of a shape as a member.
 func (g *generator) goType(shape string, element bool) string {

@@ -24,8 +24,12 @@ func (g *generator) typesFile() ([]byte, error) {
 			if sh.Type == "union" {
 				kind = "union: exactly one member is set; the"
 			}
-			fmt.Fprintf(&b, "// %s is the %s %s of the model.\n", goName(s), kind, s)
-			g.structType(&b, goName(s), s, false)
+			name := goName(s)
+			if slices.Contains(g.allow.packed, s) {
+				name = unpacked(name)
+			}
+			fmt.Fprintf(&b, "// %s is the %s %s of the model.\n", name, kind, s)
+			g.structType(&b, name, s, false)
 		}
 	}
 	comment := fmt.Sprintf("// Package %s holds the inputs, outputs, errors and the schema of %s,\n// API version %s.\n", g.allow.pkg, g.m.Title, g.m.APIVersion)

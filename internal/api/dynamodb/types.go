@@ -855,8 +855,8 @@ type AttributeDefinition struct {
 	AttributeType *string
 }
 
-// AttributeValue is the structure AttributeValue of the model.
-type AttributeValue struct {
+// AttributeValueMembers is the structure AttributeValue of the model.
+type AttributeValueMembers struct {
 	S    *string
 	N    *string
 	B    []byte
