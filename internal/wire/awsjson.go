@@ -32,7 +32,7 @@ type awsJSON struct{}
 
 // target finds the operation by X-Amz-Target, which is Prefix.Operation.
 func (c *Call) target() error {
-	name := c.request.Header.Get("X-Amz-Target")
+	name := c.request.header("X-Amz-Target")
 	if name == "" {
 		return awserr.New(404, "UnknownOperationException", "")
 	}
@@ -65,6 +65,7 @@ func (awsJSON) decodeRequest(c *Call, p *plan, in reflect.Value) error {
 // decodeJSONBody reads a whole body. An empty one and null are an empty object.
 func (p *plan) decodeJSONBody(b []byte, v reflect.Value) error {
 	r := newJSONReader(b)
+	defer r.free()
 	switch r.Peek() {
 	case 0:
 		return r.End()
@@ -73,7 +74,7 @@ func (p *plan) decodeJSONBody(b []byte, v reflect.Value) error {
 			return err
 		}
 	default:
-		if err := p.decodeJSONValue(&r, target(v)); err != nil {
+		if err := p.decodeJSONValue(r, target(v)); err != nil {
 			return err
 		}
 	}

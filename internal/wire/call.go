@@ -28,7 +28,7 @@ type Call struct {
 func NewCall(svc *Service, p Protocol, r *Request) *Call {
 	c := &Call{Service: svc, Protocol: p, request: r}
 	if r != nil && (p == AWSQuery || p == EC2Query) {
-		c.wantJSON = strings.Contains(r.Header.Get("Accept"), "application/json")
+		c.wantJSON = strings.Contains(r.header("Accept"), "application/json")
 	}
 	return c
 }
@@ -36,14 +36,14 @@ func NewCall(svc *Service, p Protocol, r *Request) *Call {
 // ChooseProtocol finds out which of a service's protocols a request speaks, by
 // its headers alone.
 func ChooseProtocol(svc *Service, r *Request) Protocol {
-	kind := mediaType(r.Header.Get("Content-Type"))
+	kind := mediaType(r.header("Content-Type"))
 	switch {
-	case svc.Speaks(RPCV2CBOR) && r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
+	case svc.Speaks(RPCV2CBOR) && r.header("Smithy-Protocol") == "rpc-v2-cbor":
 		return RPCV2CBOR
 	case svc.Speaks(AWSJSON11) && kind == "application/x-amz-cbor-1.1":
 		return KinesisCBOR
 	}
-	target := r.Header.Get("X-Amz-Target") != ""
+	target := r.header("X-Amz-Target") != ""
 	for _, p := range svc.Protocols {
 		switch p {
 		case AWSJSON10, AWSJSON11:

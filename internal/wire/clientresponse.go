@@ -171,6 +171,7 @@ func (c *Call) readError(r *http.Response) error {
 		fields.typ = typ
 	}
 	jr := newJSONReader(b)
+	defer jr.free()
 	if len(b) > 0 {
 		err := jr.Object(func(name []byte) error {
 			var to *string

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"strconv"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -37,13 +38,28 @@ func (r *JSONReader) Charge(size uintptr) error { return r.budget.charge(size) }
 // maxShared is the largest body of which strings are parts.
 const maxShared = 32 << 10
 
+// jsonReaders are readers that are free, with their buffers.
+var jsonReaders = sync.Pool{New: func() any { return new(JSONReader) }}
+
 // newJSONReader reads b, which nobody changes any more.
-func newJSONReader(b []byte) JSONReader {
-	r := JSONReader{b: b, budget: newBudget(len(b))}
+func newJSONReader(b []byte) *JSONReader {
+	r := jsonReaders.Get().(*JSONReader)
+	*r = JSONReader{b: b, budget: newBudget(len(b)), buf: r.buf, list: r.list}
 	if len(b) <= maxShared {
 		r.text = unsafe.String(unsafe.SliceData(b), len(b))
 	}
 	return r
+}
+
+// free gives the reader back. It holds on to nothing that it has read, and of its
+// buffers to small ones only.
+func (r *JSONReader) free() {
+	list := r.list[:cap(r.list)]
+	clear(list)
+	*r = JSONReader{buf: r.buf[:0], list: list[:0]}
+	if cap(r.buf)+cap(list)*int(unsafe.Sizeof("")) <= maxKept {
+		jsonReaders.Put(r)
+	}
 }
 
 func errJSONSyntax() error { return errSerialization("Unexpected token received from parser") }
@@ -225,10 +241,7 @@ func (r *JSONReader) StringBytes() ([]byte, error) {
 		return nil, r.mismatch("String")
 	}
 	start := r.i + 1
-	i := start
-	for i < len(r.b) && plain[r.b[i]] {
-		i++
-	}
+	i := start + plainLen(r.b[start:])
 	if i == len(r.b) {
 		return nil, errJSONEnd()
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/base64"
 	"math"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strconv"
@@ -195,10 +196,7 @@ func AppendJSONBlob(b, blob []byte) []byte {
 // AppendJSONString writes a string. Bytes that are not UTF-8 become U+FFFD.
 func AppendJSONString(b []byte, s string) []byte {
 	b = append(b, '"')
-	i := 0
-	for i < len(s) && plain[s[i]] {
-		i++
-	}
+	i := plainLen(s)
 	if i < len(s) {
 		return appendEscaped(b, s, i)
 	}
@@ -212,6 +210,27 @@ var plain = func() (t [256]bool) {
 	}
 	return t
 }()
+
+// plainLen returns how many of the first bytes are plain. It looks at eight at
+// once, as a number.
+func plainLen[T string | []byte](s T) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; len(s)-i >= 8; i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := w^'"'*ones, w^'\\'*ones
+		// a byte's top bit is set where it is not plain; of those above the first
+		// the carry may set more
+		if odd := (w | (w - ' '*ones) | (quote - ones) | (slash - ones)) & tops; odd != 0 {
+			return i + bits.TrailingZeros64(odd)/8
+		}
+	}
+	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	return i
+}
 
 // appendEscaped writes a string, of which the first i bytes are plain, and its end.
 func appendEscaped(b []byte, s string, i int) []byte {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every byte, at every place of a string longer than a step of plain8, reads back
+// Every byte, at every place of a string longer than a step of plainLen, reads back
 // as encoding/json reads it.
 func TestAppendJSONString(t *testing.T) {
 	for c := range 256 {

@@ -51,6 +51,15 @@ func NewRequest(r *http.Request) *Request {
 	return &Request{Method: r.Method, Path: path, Query: query, Header: r.Header, Body: r.Body, Length: r.ContentLength, Host: r.Host}
 }
 
+// header returns the first value of a header. The name is in the form that
+// http.Header keeps it, which Get would see to each time.
+func (r *Request) header(name string) string {
+	if values := r.Header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
 // errTooLarge is what a body beyond the service's limit answers.
 func errTooLarge(svc *Service) *awserr.Error {
 	if svc != nil && svc.NoErrorWrapping {
@@ -77,7 +86,7 @@ func (c *Call) readBody() ([]byte, error) {
 	if err != nil || c.Service == nil || c.Service.NoErrorWrapping {
 		return c.orTooLarge(b, err)
 	}
-	if isGzip(r.Header.Get("Content-Encoding")) && len(b) > 0 {
+	if isGzip(r.header("Content-Encoding")) && len(b) > 0 {
 		z, err := gzip.NewReader(bytes.NewReader(b))
 		if err != nil {
 			return nil, errSerialization("The request body is not valid gzip")

@@ -273,7 +273,9 @@ func (v *validator) mapping(f *field, value reflect.Value) {
 	key, e := reflect.New(value.Type().Key()).Elem(), reflect.New(value.Type().Elem()).Elem()
 	for it := value.MapRange(); it.Next() && len(v.faults) == had; {
 		key.SetIterKey(it)
-		e.SetIterValue(it)
+		if f.elem.checked {
+			e.SetIterValue(it)
+		}
 		v.entry(f, value, key, e)
 	}
 	if len(v.faults) == had {
