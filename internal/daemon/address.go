@@ -7,49 +7,46 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
-	"skerry/internal/engine"
 	"skerry/internal/store"
 )
 
-// joinNetwork gives a container an address on a network.
-func joinNetwork(tx *store.Tx, row *containerRow, name string, asked *network.EndpointSettings) (engine.Network, error) {
+// joinNetwork finds a place for a container on a network.
+func joinNetwork(tx *store.Tx, name string, asked *network.EndpointSettings) (netRow, error) {
 	n, err := findNetwork(tx, name)
 	if err != nil {
-		return engine.Network{}, err
+		return netRow{}, err
 	}
-	row.Net = netRow{Mode: modeBridge, ID: n.ID, Name: n.Name}
+	at := netRow{Mode: modeBridge, ID: n.ID, Name: n.Name, Subnet: n.Subnet, Internal: n.Internal}
 	var want netip.Addr
 	if asked != nil {
 		if len(asked.MacAddress) > 0 || len(asked.DriverOpts) > 0 {
-			return engine.Network{}, unsupported("MAC addresses and driver options of a container's network")
+			return at, unsupported("MAC addresses and driver options of a container's network")
 		}
 		if n.ID == bridgeID && len(asked.Aliases) > 0 {
-			return engine.Network{}, badRequest("network-scoped alias is supported only for containers in user defined networks")
+			return at, badRequest("network-scoped alias is supported only for containers in user defined networks")
 		}
-		row.Net.Aliases = asked.Aliases
+		at.Aliases, at.Priority = asked.Aliases, asked.GwPriority
 		if i := asked.IPAMConfig; i != nil {
 			if i.IPv6Address.IsValid() || len(i.LinkLocalIPs) > 0 {
-				return engine.Network{}, unsupported("IPv6 and link-local addresses")
+				return at, unsupported("IPv6 and link-local addresses")
 			}
 			want = i.IPv4Address
 		}
 	}
-	if want.IsValid() && n.ID == bridgeID {
-		return engine.Network{}, badRequest("invalid config for network bridge: user specified IP address is supported on user defined networks only")
+	at.Fixed = want.IsValid()
+	if at.Fixed && n.ID == bridgeID {
+		return at, badRequest("invalid config for network bridge: user specified IP address is supported on user defined networks only")
 	}
 	taken := map[netip.Addr]bool{}
 	for other, err := range byNet.Scan(tx, store.Range{Prefix: store.K(n.ID)}) {
 		if err != nil {
-			return engine.Network{}, err
+			return at, err
 		}
-		taken[other.Net.addr()] = true
+		taken[other.in(n.ID).addr()] = true
 	}
 	a, err := chooseAddress(n, taken, want)
-	if err != nil {
-		return engine.Network{}, err
-	}
-	row.Net.Address = a.String()
-	return engine.Network{Mode: engine.NetworkNamed, Name: n.ID, Internal: n.Internal, Address: a}, nil
+	at.Address = a.String()
+	return at, err
 }
 
 // chooseAddress takes the one that is wanted, or the first that is free.

@@ -109,7 +109,9 @@ func (d *Daemon) matcher(ctx context.Context, f filters) (func(*containerRow, *s
 				return strconv.Itoa(row.ExitCode) == v && !row.running() && row.State != container.StateCreated
 			}) &&
 			f.any("health", func(v string) bool { return string(healthStatus(row)) == v }) &&
-			f.any("network", func(v string) bool { return row.Net.ID == v || row.Net.Name == v }) &&
+			f.any("network", func(v string) bool {
+				return slices.ContainsFunc(append(row.nets(), row.Net), func(n netRow) bool { return n.ID == v || n.Name == v })
+			}) &&
 			f.any("volume", func(v string) bool {
 				return slices.ContainsFunc(row.Mounts, func(m mountRow) bool { return m.Name == v || m.Target == v || m.Source == v })
 			}) &&

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -245,21 +247,14 @@ func (d *Daemon) settings(ctx context.Context, row *containerRow, cfg *container
 	return nil
 }
 
-// place gives a container its place in a network.
-func (d *Daemon) place(tx *store.Tx, row *containerRow, cfg *container.Config, in *container.CreateRequest) (engine.Network, error) {
+// place gives a container its place in its networks: the one of its mode, or those
+// that are listed.
+func (d *Daemon) place(tx *store.Tx, row *containerRow, cfg *container.Config, in *container.CreateRequest) (n engine.Network, err error) {
 	mode := in.HostConfig.NetworkMode
-	var asked *network.EndpointSettings
-	if in.NetworkingConfig != nil {
-		for name, e := range in.NetworkingConfig.EndpointsConfig {
-			if len(in.NetworkingConfig.EndpointsConfig) > 1 || name != string(mode) && mode.UserDefined() != "" && !sameNetwork(tx, name, string(mode)) {
-				return engine.Network{}, unsupported("a container in more than one network")
-			}
-			asked = e
-		}
-	}
+	row.Net, row.More = netRow{}, nil // the transaction may run again
 	switch {
 	case mode.IsNone():
-		row.Net = netRow{Mode: network.NetworkNone, ID: noneID, Name: network.NetworkNone}
+		row.Net = noNet()
 		return engine.Network{Mode: engine.NetworkNone}, nil
 	case mode.IsHost():
 		row.Net = netRow{Mode: network.NetworkHost, ID: hostID, Name: network.NetworkHost}
@@ -267,21 +262,51 @@ func (d *Daemon) place(tx *store.Tx, row *containerRow, cfg *container.Config, i
 	case mode.IsContainer():
 		return joinContainer(tx, row, cfg, in.HostConfig)
 	}
-	net, err := joinNetwork(tx, row, string(mode), asked)
-	if err == nil {
-		err = linkTo(tx, row, in.HostConfig.Links, asked)
+	asked := map[string]*network.EndpointSettings{}
+	if in.NetworkingConfig != nil {
+		for name, e := range in.NetworkingConfig.EndpointsConfig {
+			if name == network.NetworkDefault {
+				name = network.NetworkBridge
+			}
+			asked[name] = e
+		}
 	}
-	return net, err
+	if len(asked) == 0 {
+		asked[string(mode)] = nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		at, err := joinNetwork(tx, name, asked[name])
+		if err != nil {
+			return n, err
+		}
+		main := len(asked) == 1 || name == string(mode) || at.ID == string(mode) || at.Name == string(mode)
+		links := slices.Clone(endpointLinks(asked[name]))
+		if main {
+			links = append(slices.Clone(in.HostConfig.Links), links...)
+		}
+		if err := linkTo(tx, &at, links); err != nil {
+			return n, err
+		}
+		switch {
+		case slices.ContainsFunc(row.nets(), func(has netRow) bool { return has.ID == at.ID }):
+			return n, badRequest("invalid container networks: network %s is given twice", at.Name)
+		case row.Net.ID == "":
+			row.Net = at
+		case main:
+			row.Net, row.More = at, append(row.More, row.Net)
+		default:
+			row.More = append(row.More, at)
+		}
+	}
+	n.SetLinks(row.links())
+	return n, nil
 }
 
-// sameNetwork tells whether two names mean one network.
-func sameNetwork(tx *store.Tx, a, b string) bool {
-	x, err := findNetwork(tx, a)
-	if err != nil {
-		return false
+func endpointLinks(e *network.EndpointSettings) []string {
+	if e == nil {
+		return nil
 	}
-	y, err := findNetwork(tx, b)
-	return err == nil && x.ID == y.ID
+	return e.Links
 }
 
 // joinContainer shares another container's network.

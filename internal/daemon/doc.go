@@ -34,9 +34,8 @@
 // # What is left out
 //
 // These answer 501 and say so: docker build, commit, diff, search, swarm mode,
-// plugins, checkpoints, attaching by WebSocket; a container in more than one
-// network, moving one to another network, IPv6, MAC addresses and volume drivers;
-// and the settings that refuse lists. Unlike Docker's:
+// plugins, checkpoints, attaching by WebSocket; IPv6, MAC addresses and volume
+// drivers; and the settings that refuse lists. Unlike Docker's:
 //
 //   - a link is a name and no environment variables;
 //   - a pull without a tag is one of latest, not of all tags;

@@ -159,6 +159,7 @@ func (d *Daemon) tellExit(row *containerRow, final bool) {
 	took := strconv.Itoa(int(row.Finished.Sub(row.Started).Seconds()))
 	m := containerMessage(row, events.ActionDie, map[string]string{"exitCode": strconv.Itoa(row.ExitCode), "execDuration": took})
 	d.bus.publish(happening{Message: m, code: row.ExitCode, final: final})
+	d.tellNets(row, events.ActionDisconnect)
 }
 
 // tellThing publishes an event of something else than a container.

@@ -42,6 +42,7 @@ type endpoint struct {
 	Aliases             []string
 	MacAddress          string
 	DriverOpts          map[string]string
+	GwPriority          int
 	NetworkID           string
 	EndpointID          string
 	Gateway             string

@@ -58,6 +58,9 @@ func (d *Daemon) start(ctx context.Context, id string, again bool) error {
 	case row.running():
 		return errNotModified
 	}
+	if row, err = d.rejoin(ctx, row); err != nil {
+		return err
+	}
 	if err := d.run(ctx, row); err != nil {
 		return d.startFailed(ctx, row, err)
 	}
@@ -76,6 +79,7 @@ func (d *Daemon) start(ctx context.Context, id string, again bool) error {
 	if err != nil {
 		return err
 	}
+	d.tellNets(row, events.ActionConnect)
 	d.tell(row, events.ActionStart, nil)
 	d.wake(containerLoop)
 	return nil
@@ -93,6 +97,9 @@ func (d *Daemon) run(ctx context.Context, row *containerRow) error {
 	}
 	spec, err := row.spec()
 	if err != nil {
+		return err
+	}
+	if err := d.sharedNetwork(ctx, row, &spec.Network); err != nil {
 		return err
 	}
 	if _, err = d.engine.Create(ctx, spec); err != nil {

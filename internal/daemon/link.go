@@ -6,20 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/moby/api/types/network"
-
 	"skerry/internal/store"
 )
 
 // linkTo notes the containers that one knows by names of its own (--link). In the
 // default network, where there are no other names, they have to be there; elsewhere
 // whoever has the name is meant.
-func linkTo(tx *store.Tx, row *containerRow, links []string, asked *network.EndpointSettings) error {
-	all := slices.Clone(links)
-	if asked != nil {
-		all = append(all, asked.Links...)
-	}
-	for _, text := range all {
+func linkTo(tx *store.Tx, at *netRow, links []string) error {
+	for _, text := range links {
 		ref, alias, given := strings.Cut(strings.TrimPrefix(text, "/"), ":")
 		if !given {
 			alias = ref
@@ -27,18 +21,18 @@ func linkTo(tx *store.Tx, row *containerRow, links []string, asked *network.Endp
 		if alias = path.Base(alias); ref == "" || alias == "." || alias == "/" {
 			return badRequest("bad format for links: %s", text)
 		}
-		if row.Net.ID == bridgeID {
+		if at.ID == bridgeID {
 			other, err := findContainer(tx, ref)
 			if err != nil {
 				return badRequest("could not get container for %s: %v", ref, err)
 			}
-			if other.Net.ID != bridgeID {
+			if other.in(bridgeID).ID == "" {
 				return badRequest("Cannot link to /%s, as it does not belong to the default network", other.Name)
 			}
 			ref = other.ID
 		}
-		if link := ref + ":" + alias; !slices.Contains(row.Net.Links, link) {
-			row.Net.Links = append(row.Net.Links, link)
+		if link := ref + ":" + alias; !slices.Contains(at.Links, link) {
+			at.Links = append(at.Links, link)
 		}
 	}
 	return nil
@@ -47,10 +41,7 @@ func linkTo(tx *store.Tx, row *containerRow, links []string, asked *network.Endp
 // checkLinks refuses to start a container whose links in the default network lead
 // nowhere.
 func (d *Daemon) checkLinks(ctx context.Context, row *containerRow) error {
-	if row.Net.ID != bridgeID {
-		return nil
-	}
-	for _, link := range row.Net.Links {
+	for _, link := range row.in(bridgeID).Links {
 		ref, alias, _ := strings.Cut(link, ":")
 		other, err := d.find(ctx, ref)
 		if err != nil {
@@ -63,16 +54,17 @@ func (d *Daemon) checkLinks(ctx context.Context, row *containerRow) error {
 	return nil
 }
 
-// linked finds the running containers that a container knows by a name of its own.
-func (d *Daemon) linked(ctx context.Context, row *containerRow, name string) (found []*containerRow) {
-	for _, link := range row.Net.Links {
+// linked finds the running containers that one knows, on a network, by a name of its
+// own.
+func (d *Daemon) linked(ctx context.Context, at *netRow, name string) (found []neighbour) {
+	for _, link := range at.Links {
 		ref, alias, _ := strings.Cut(link, ":")
-		found = append(found, d.neighbours(ctx, row.Net.ID, func(n *containerRow) bool {
-			if slices.ContainsFunc(found, func(f *containerRow) bool { return f.ID == n.ID }) {
+		found = append(found, d.neighbours(ctx, at.ID, func(n neighbour) bool {
+			if slices.ContainsFunc(found, func(f neighbour) bool { return f.ID == n.ID }) {
 				return false // by another link
 			}
 			meant := n.ID == ref || n.Name == ref || strings.HasPrefix(n.ID, ref) && len(ref) >= 12
-			byOwn := row.Net.ID == bridgeID && (strings.EqualFold(n.Name, name) || n.ID[:12] == name)
+			byOwn := at.ID == bridgeID && (strings.EqualFold(n.Name, name) || n.ID[:12] == name)
 			return meant && (strings.EqualFold(alias, name) || byOwn)
 		})...)
 	}
@@ -81,11 +73,12 @@ func (d *Daemon) linked(ctx context.Context, row *containerRow, name string) (fo
 
 // shownLinks are a container's links as inspect has them.
 func (d *Daemon) shownLinks(ctx context.Context, row *containerRow, asked []string) []string {
-	if row.Net.ID != bridgeID {
+	at := row.in(bridgeID)
+	if at.ID == "" {
 		return asked
 	}
 	var out []string
-	for _, link := range row.Net.Links {
+	for _, link := range at.Links {
 		ref, alias, _ := strings.Cut(link, ":")
 		if other, err := d.find(ctx, ref); err == nil {
 			out = append(out, "/"+other.Name+":/"+row.Name+"/"+alias)

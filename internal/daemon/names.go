@@ -59,14 +59,10 @@ func (d *Daemon) keepNames(ctx context.Context, row *containerRow) error {
 }
 
 // resolve answers questions from a container: those about the others in its
-// network by rows, the rest by asking the machine's servers, or those of --dns.
-// From an internal network nobody outside is asked.
+// networks by rows, the rest by asking the machine's servers, or those of --dns.
+// From internal networks nobody outside is asked.
 func (d *Daemon) resolve(ctx context.Context, row *containerRow, open []engine.Listening) error {
 	_, h, err := row.config()
-	if err != nil {
-		return err
-	}
-	spec, err := row.spec()
 	if err != nil {
 		return err
 	}
@@ -74,31 +70,8 @@ func (d *Daemon) resolve(ctx context.Context, row *containerRow, open []engine.L
 	for _, a := range h.DNS {
 		r.Upstreams = append(r.Upstreams, net.JoinHostPort(a.String(), "53"))
 	}
-	if row.Net.ID == bridgeID {
-		r.Lookup = func(ctx context.Context, name string) (resolver.Answer, bool) {
-			found := d.linked(ctx, row, name)
-			return addressesOf(found), len(found) > 0
-		}
-	} else {
-		r.Lookup = func(ctx context.Context, name string) (resolver.Answer, bool) {
-			if found := d.linked(ctx, row, name); len(found) > 0 {
-				return addressesOf(found), true
-			}
-			found := d.neighbours(ctx, row.Net.ID, func(n *containerRow) bool {
-				return slices.ContainsFunc(namesOf(n), func(has string) bool {
-					return strings.EqualFold(has, name) || strings.EqualFold(has+"."+row.Net.Name, name)
-				})
-			})
-			return addressesOf(found), len(found) > 0 || spec.Network.Internal
-		}
-		r.Reverse = func(ctx context.Context, at netip.Addr) (string, bool) {
-			found := d.neighbours(ctx, row.Net.ID, func(n *containerRow) bool { return n.Net.addr() == at })
-			if len(found) == 0 {
-				return "", false
-			}
-			return found[0].Name + "." + row.Net.Name, true
-		}
-	}
+	r.Lookup = func(ctx context.Context, name string) (resolver.Answer, bool) { return d.lookup(ctx, row.ID, name) }
+	r.Reverse = func(ctx context.Context, at netip.Addr) (string, bool) { return d.nameOf(ctx, row.ID, at) }
 	ended := make(chan error, len(open))
 	for _, o := range open {
 		go func() {
@@ -118,24 +91,66 @@ func (d *Daemon) resolve(ctx context.Context, row *containerRow, open []engine.L
 	return err
 }
 
-// addressesOf answers with the addresses of containers; of none, that there is no
-// such name.
-func addressesOf(found []*containerRow) resolver.Answer {
-	a := resolver.Answer{None: len(found) == 0}
-	for _, n := range found {
-		a.Addresses = append(a.Addresses, n.Net.addr())
+// lookup resolves a name for a container: by the network, of those that it is in at
+// the moment, that leads outside first.
+func (d *Daemon) lookup(ctx context.Context, id, name string) (a resolver.Answer, own bool) {
+	row, err := d.find(ctx, id)
+	if err != nil {
+		return resolver.Answer{None: true}, false
 	}
-	return a
+	nets := row.nets()
+	slices.SortFunc(nets, byGateway)
+	for _, at := range nets {
+		found := d.linked(ctx, &at, name)
+		if len(found) == 0 && at.ID != bridgeID {
+			found = d.neighbours(ctx, at.ID, func(n neighbour) bool {
+				return slices.ContainsFunc(namesOf(n.containerRow, n.at), func(has string) bool {
+					return strings.EqualFold(has, name) || strings.EqualFold(has+"."+at.Name, name)
+				})
+			})
+		}
+		for _, n := range found {
+			a.Addresses = append(a.Addresses, n.at.addr())
+		}
+		if len(found) > 0 {
+			return a, true
+		}
+	}
+	a.None = true
+	return a, !slices.ContainsFunc(nets, func(n netRow) bool { return !n.Internal })
+}
+
+// nameOf is the name of an address on a container's networks.
+func (d *Daemon) nameOf(ctx context.Context, id string, address netip.Addr) (string, bool) {
+	row, err := d.find(ctx, id)
+	if err != nil {
+		return "", false
+	}
+	for _, at := range row.nets() {
+		if at.ID == bridgeID {
+			continue
+		}
+		if found := d.neighbours(ctx, at.ID, func(n neighbour) bool { return n.at.addr() == address }); len(found) > 0 {
+			return found[0].Name + "." + at.Name, true
+		}
+	}
+	return "", false
+}
+
+// neighbour is a container and its place in a network.
+type neighbour struct {
+	*containerRow
+	at *netRow
 }
 
 // neighbours finds running containers of a network.
-func (d *Daemon) neighbours(ctx context.Context, network string, fits func(*containerRow) bool) (found []*containerRow) {
+func (d *Daemon) neighbours(ctx context.Context, network string, fits func(neighbour) bool) (found []neighbour) {
 	err := d.db.View(ctx, func(tx *store.Tx) error {
 		found = nil
 		rows, err := inNetwork(tx, network)
 		for _, row := range rows {
-			if row.running() && fits(row) {
-				found = append(found, row)
+			if n := (neighbour{row, row.in(network)}); row.running() && fits(n) {
+				found = append(found, n)
 			}
 		}
 		return err

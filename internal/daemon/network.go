@@ -205,7 +205,8 @@ func (d *Daemon) inspectNetwork(c *call) error {
 		rows, err := inNetwork(tx, n.ID)
 		for _, row := range rows {
 			if row.running() {
-				v.Containers[row.ID] = memberView{Name: row.Name, EndpointID: endpointID(row), IPv4Address: withBits(row.Net.Address, n.Subnet)}
+				at := row.in(n.ID)
+				v.Containers[row.ID] = memberView{Name: row.Name, EndpointID: endpointID(row, n.ID), IPv4Address: withBits(at.Address, n.Subnet)}
 			}
 		}
 		return err
@@ -224,8 +225,18 @@ func withBits(address, subnet string) string {
 	return ""
 }
 
-// endpointID names a container's place in its network.
-func endpointID(row *containerRow) string { return fixedID(row.Net.ID + " " + row.ID) }
+// endpointID names a container's place in a network.
+func endpointID(row *containerRow, network string) string { return fixedID(network + " " + row.ID) }
+
+// in is a container's place in a network that it is in.
+func (r *containerRow) in(network string) *netRow {
+	for _, n := range r.nets() {
+		if n.ID == network {
+			return &n
+		}
+	}
+	return &netRow{}
+}
 
 // removeNetwork answers DELETE /networks/{id}.
 func (d *Daemon) removeNetwork(c *call) error {
@@ -296,42 +307,4 @@ func (d *Daemon) pruneNetworks(c *call) error {
 		d.tellThing(events.NetworkEventType, events.ActionDestroy, n.ID, map[string]string{"name": n.Name, "type": n.driver()})
 	}
 	return c.ok(report)
-}
-
-// connectNetwork answers POST /networks/{id}/connect: a container stays in the
-// network that it was made in.
-func (d *Daemon) connectNetwork(c *call) error {
-	var in network.ConnectRequest
-	if err := c.body(&in); err != nil {
-		return err
-	}
-	return d.refuseMove(c, in.Container, true)
-}
-
-// disconnectNetwork answers POST /networks/{id}/disconnect.
-func (d *Daemon) disconnectNetwork(c *call) error {
-	var in network.DisconnectRequest
-	if err := c.body(&in); err != nil {
-		return err
-	}
-	return d.refuseMove(c, in.Container, false)
-}
-
-func (d *Daemon) refuseMove(c *call, ref string, connect bool) error {
-	return d.db.View(c.Context(), func(tx *store.Tx) error {
-		n, err := findNetwork(tx, c.vars["id"])
-		if err != nil {
-			return err
-		}
-		row, err := findContainer(tx, ref)
-		switch {
-		case err != nil:
-			return err
-		case connect && row.Net.ID == n.ID:
-			return forbidden("endpoint with name %s already exists in network %s", row.Name, n.Name)
-		case !connect && row.Net.ID != n.ID:
-			return forbidden("container %s is not connected to network %s", row.ID, n.Name)
-		}
-		return unsupported("moving a container to another network; make it anew with --network")
-	})
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
+
 	"skerry/internal/store"
 )
 
@@ -58,43 +60,45 @@ func viewNetwork(n *networkRow) *networkView {
 	return v
 }
 
-// endpoints are the networks that a container is in: one, or none.
+// endpoints are the networks that a container is in.
 func (d *Daemon) endpoints(ctx context.Context, row *containerRow) (map[string]*endpoint, error) {
 	out := map[string]*endpoint{}
-	if row.Net.Mode == modeContainer {
-		return out, nil
-	}
-	e := &endpoint{NetworkID: row.Net.ID}
-	out[row.Net.Name] = e
-	if row.Net.Mode != modeBridge {
-		return out, nil
-	}
 	err := d.db.View(ctx, func(tx *store.Tx) error {
-		n, err := findNetwork(tx, row.Net.ID)
-		var f *fault
-		if errors.As(err, &f) {
-			return nil // the network was removed: the container cannot be started
-		}
-		if err != nil {
-			return err
-		}
-		e.Aliases, e.DNSNames = row.Net.Aliases, namesOf(row)
-		if row.running() {
-			p, err := netip.ParsePrefix(n.Subnet)
+		for _, at := range row.nets() {
+			e := &endpoint{NetworkID: at.ID}
+			out[at.Name] = e
+			if at.Mode != modeBridge {
+				continue
+			}
+			n, err := findNetwork(tx, at.ID)
+			var f *fault
+			if errors.As(err, &f) {
+				continue // the network was removed: the container cannot be started
+			}
 			if err != nil {
 				return err
 			}
-			e.EndpointID, e.Gateway, e.IPAddress, e.IPPrefixLen = endpointID(row), n.Gateway, row.Net.Address, p.Bits()
+			e.Aliases, e.DNSNames, e.GwPriority = at.Aliases, namesOf(row, &at), at.Priority
+			if at.Fixed {
+				e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: at.addr()}
+			}
+			if row.running() {
+				p, err := netip.ParsePrefix(n.Subnet)
+				if err != nil {
+					return err
+				}
+				e.EndpointID, e.Gateway, e.IPAddress, e.IPPrefixLen = endpointID(row, n.ID), n.Gateway, at.Address, p.Bits()
+			}
 		}
 		return nil
 	})
 	return out, err
 }
 
-// namesOf are the names by which the others in its network find a container.
-func namesOf(row *containerRow) []string {
-	if row.Net.ID == bridgeID {
+// namesOf are the names by which the others in a network find a container.
+func namesOf(row *containerRow, at *netRow) []string {
+	if at.ID == bridgeID {
 		return nil
 	}
-	return slices.Concat([]string{row.Name}, row.Net.Aliases, []string{row.ID[:12]})
+	return slices.Concat([]string{row.Name}, at.Aliases, []string{row.ID[:12]})
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -41,6 +42,8 @@ type containerRow struct {
 	Removing  bool          `cbor:"20,keyasint,omitempty"` // what is left of it goes, whatever happens
 	Volumes   bool          `cbor:"21,keyasint,omitempty"` // with Removing: its anonymous volumes as well
 	Health    *healthRow    `cbor:"22,keyasint,omitempty"`
+	More      []netRow      `cbor:"23,keyasint,omitempty"` // further networks
+	Relinking bool          `cbor:"24,keyasint,omitempty"` // the engine may not know of its networks
 }
 
 // mountRow is a mount as inspect shows it.
@@ -65,11 +68,27 @@ type netRow struct {
 	Address string   `cbor:"4,keyasint,omitempty"`
 	Aliases []string `cbor:"5,keyasint,omitempty"`
 	Links   []string `cbor:"6,keyasint,omitempty"` // container:alias, by its id in the default network
+	// of the network
+	Subnet   string `cbor:"7,keyasint,omitempty"`
+	Internal bool   `cbor:"8,keyasint,omitempty"`
+	Priority int    `cbor:"9,keyasint,omitempty"`  // of the one by which the outside is reached
+	Fixed    bool   `cbor:"10,keyasint,omitempty"` // the address was asked for
 }
 
 func (n *netRow) addr() netip.Addr {
 	a, _ := netip.ParseAddr(n.Address) // written by Addr.String, or empty
 	return a
+}
+
+func (n *netRow) subnet() netip.Prefix {
+	p, _ := netip.ParsePrefix(n.Subnet) // checked when the network was made
+	return p
+}
+
+// byGateway is Docker's order of the networks of which one leads outside.
+func byGateway(a, b netRow) int {
+	internal := map[bool]int{true: 1}
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(internal[a.Internal], internal[b.Internal]), cmp.Compare(a.Name, b.Name))
 }
 
 // healthRow is how a container's health checks went.
@@ -121,11 +140,13 @@ type volumeRow struct {
 
 var (
 	byName = store.NewIndex("name", func(r *containerRow) []store.Key { return []store.Key{store.K(r.Name)} })
-	byNet  = store.NewIndex("network", func(r *containerRow) []store.Key {
-		if r.Net.ID == "" {
-			return nil
+	byNet  = store.NewIndex("network", func(r *containerRow) (keys []store.Key) {
+		for _, n := range append([]netRow{r.Net}, r.More...) {
+			if n.ID != "" {
+				keys = append(keys, store.K(n.ID, n.Address))
+			}
 		}
-		return []store.Key{store.K(r.Net.ID, r.Net.Address)}
+		return keys
 	})
 	byVolume = store.NewIndex("volume", func(r *containerRow) (keys []store.Key) {
 		for _, m := range r.Mounts {

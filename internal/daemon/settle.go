@@ -57,6 +57,9 @@ func (d *Daemon) settle(ctx context.Context) (string, error) {
 			}
 		}
 		for _, row := range rows {
+			if row.Relinking {
+				faults = append(faults, d.finishRelink(ctx, row.ID))
+			}
 			if err := d.compare(ctx, row, there); err != nil && !missing(err) { // missing: removed meanwhile
 				faults = append(faults, fmt.Errorf("container %.12s: %w", row.ID, err))
 			}

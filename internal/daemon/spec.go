@@ -319,7 +319,7 @@ func completeNetwork(n *engine.Network, h *container.HostConfig) error {
 		}
 		n.Hosts = append(n.Hosts, engine.Host{Name: name, Address: a})
 	}
-	if n.Mode != engine.NetworkNamed || n.Name == bridgeID && len(h.Links) == 0 { // elsewhere the resolver asks them
+	if n.Mode != engine.NetworkNamed || n.Name == bridgeID && len(n.Further) == 0 && len(h.Links) == 0 { // elsewhere the resolver asks them
 		n.DNS.Servers = append(n.DNS.Servers, h.DNS...)
 	}
 	n.DNS.Search = append(n.DNS.Search, h.DNSSearch...)

@@ -72,7 +72,6 @@ func TestNetworks(t *testing.T) {
 	}
 	w.fails(403, "has active endpoints", "DELETE", "/networks/back", nil)
 	w.fails(403, "pre-defined", "DELETE", "/networks/bridge", nil)
-	w.fails(501, "another network", "POST", "/networks/bridge/connect", object{"Container": "first"})
 	w.fails(400, "network nowhere not found", "POST", "/containers/create", object{"Image": "tool:latest", "HostConfig": object{"NetworkMode": "nowhere"}})
 	shared := w.create("shared", nil, object{"NetworkMode": "container:first"})
 	w.start(shared)
@@ -121,7 +120,7 @@ func TestLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := w.daemon.linked(t.Context(), row, name); len(found) == 1 {
+		if found := w.daemon.linked(t.Context(), &row.Net, name); len(found) == 1 {
 			return found[0].Name
 		}
 		return ""

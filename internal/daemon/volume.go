@@ -45,8 +45,8 @@ func (d *Daemon) claimVolumes(tx *store.Tx, row *containerRow) (made []string, e
 // checkVolumes makes the folders of a container's volumes where they are
 // missing.
 func (d *Daemon) checkVolumes(ctx context.Context, row *containerRow) error {
-	if row.Net.Mode == modeBridge {
-		err := d.db.View(ctx, func(tx *store.Tx) error { _, err := findNetwork(tx, row.Net.ID); return err })
+	for _, n := range row.nets() {
+		err := d.db.View(ctx, func(tx *store.Tx) error { _, err := findNetwork(tx, n.ID); return err })
 		if err != nil {
 			return err
 		}

@@ -102,6 +102,14 @@ type Engine interface {
 	// Network.Name) for the containers that it has and will have.
 	SetFirewall(ctx context.Context, network string, groups []SecurityGroup) error
 
+	// Connect makes these the named networks that a container is on, in whatever
+	// state it is, and those of the containers in its sandbox. What is alike stays,
+	// with its connections; a network that goes is out of reach at once, and its
+	// address free. Only what Network says of NetworkNamed and NetworkNone can be
+	// changed. Errors: ErrExists (an address is another's), ErrPort, ErrInvalid.
+	// After an error it has the networks that it had.
+	Connect(ctx context.Context, id ID, links []Link) error
+
 	// Input is the standard input of a container whose Spec.Stdin is set, or
 	// its terminal's. Writing blocks while the program does not read. Closing
 	// it ends the program's input for good, but a terminal's; where the

@@ -46,6 +46,14 @@ type Network struct {
 	// Internal networks have no outside world. The network's first container
 	// decides. NetworkNamed only.
 	Internal bool
+	// Subnet has the addresses of the network Name. NetworkNamed only, and needed
+	// there with Further.
+	Subnet netip.Prefix
+	// Further are more networks that the container is on (see Engine.Connect). It
+	// reaches the outside world by the first of all that is not Internal, and its
+	// ports are published by way of that one. It forwards nothing between them.
+	// NetworkNamed only.
+	Further []Link
 	// Address on the network Name, IPv4. Nobody else there may have it
 	// (ErrExists). NetworkNamed only, and needed there.
 	Address netip.Addr
@@ -61,7 +69,8 @@ type Network struct {
 	Groups []string
 	// Ports are published on the machine while the container runs; Start fails
 	// with ErrPort if one is taken. Each container of a sandbox has its own.
-	// NetworkNAT and NetworkNamed only, and not of an Internal network.
+	// NetworkNAT and NetworkNamed only; while all networks are Internal, nothing
+	// is published.
 	Ports []Port
 
 	// Hosts are further lines of /etc/hosts, of an image's root.
@@ -70,6 +79,71 @@ type Network struct {
 	// machine's for NetworkHost, else the resolver at 169.254.169.253, which
 	// is the caller's to serve (Engine.ListenPacket).
 	DNS DNS
+}
+
+// Link is a container's place on a named network.
+type Link struct {
+	Name     string
+	Internal bool
+	Address  netip.Addr
+	Subnet   netip.Prefix
+	Groups   []string
+}
+
+// Links are the named networks.
+func (n *Network) Links() []Link {
+	if n.Mode != NetworkNamed {
+		return nil
+	}
+	return append([]Link{{n.Name, n.Internal, n.Address, n.Subnet, n.Groups}}, n.Further...)
+}
+
+// SetLinks replaces them; without any the mode is NetworkNone.
+func (n *Network) SetLinks(all []Link) {
+	n.Mode, n.Name, n.Internal, n.Address, n.Subnet, n.Groups, n.Further = NetworkNone, "", false, netip.Addr{}, netip.Prefix{}, nil, nil
+	if len(all) > 0 {
+		l := all[0]
+		n.Mode, n.Name, n.Internal, n.Address, n.Subnet, n.Groups = NetworkNamed, l.Name, l.Internal, l.Address, l.Subnet, l.Groups
+		n.Further = slices.Clone(all[1:])
+	}
+}
+
+// MaxLinks is how many named networks a container can be on.
+const MaxLinks = 64
+
+// ValidateLinks checks the arguments of Connect for faults that no driver accepts.
+// Its errors are ErrInvalid.
+func ValidateLinks(all []Link) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("engine: %w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if len(all) > MaxLinks {
+		return bad("%d networks", len(all))
+	}
+	for i, l := range all {
+		a := l.Address
+		switch {
+		case !ID(l.Name).Valid():
+			return bad("network name %q", l.Name)
+		case !a.Is4() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsUnspecified():
+			return bad("address %s", a)
+		case l.Subnet.IsValid() && (l.Subnet != l.Subnet.Masked() || !l.Subnet.Contains(a)):
+			return bad("address %s of the subnet %s", a, l.Subnet)
+		case len(all) > 1 && (!l.Subnet.IsValid() || l.Subnet.Bits() == 0):
+			return bad("network %s has no subnet beside others", l.Name)
+		}
+		for _, id := range l.Groups {
+			if id == "" || len(id) > 255 || strings.ContainsRune(id, 0) {
+				return bad("security group %q", id)
+			}
+		}
+		for _, other := range all[:i] {
+			if other.Name == l.Name || other.Subnet.Overlaps(l.Subnet) {
+				return bad("the networks %s and %s are one, or have the same addresses", other.Name, l.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // Port is a port of a container that is published on the machine.
@@ -167,20 +241,12 @@ func (n *Network) Validate() error {
 	}
 	switch n.Mode {
 	case "", NetworkNone, NetworkNAT, NetworkHost:
-		if n.Name != "" || n.Address.IsValid() || len(n.Groups) > 0 || n.Internal {
+		if n.Name != "" || n.Address.IsValid() || n.Subnet.IsValid() || len(n.Groups) > 0 || n.Internal || len(n.Further) > 0 {
 			return bad("network %q with a name, address or security groups", n.Mode)
 		}
 	case NetworkNamed:
-		if !ID(n.Name).Valid() {
-			return bad("network name %q", n.Name)
-		}
-		if !n.Address.Is4() || n.Address.IsLoopback() || n.Address.IsMulticast() || n.Address.IsLinkLocalUnicast() || n.Address.IsUnspecified() {
-			return bad("address %s", n.Address)
-		}
-		for _, id := range n.Groups {
-			if id == "" || len(id) > 255 || strings.ContainsRune(id, 0) {
-				return bad("security group %q", id)
-			}
+		if err := ValidateLinks(n.Links()); err != nil {
+			return err
 		}
 	default:
 		return bad("network %q", n.Mode)
@@ -189,7 +255,7 @@ func (n *Network) Validate() error {
 		return bad("sandbox %q in network %q", n.Sandbox, n.Mode)
 	}
 	shares := n.Mode == "" && n.Sandbox != "" // what the sandbox's mode is, its maker has said
-	if len(n.Ports) > 0 && (n.Mode != NetworkNAT && n.Mode != NetworkNamed && !shares || n.Internal) {
+	if len(n.Ports) > 0 && (n.Mode != NetworkNAT && n.Mode != NetworkNamed && !shares) {
 		return bad("published ports in network %q", n.Mode)
 	}
 	for _, p := range n.Ports {

@@ -278,6 +278,80 @@ func TestDockerNetwork(t *testing.T) {
 	d.docker("rm", "-f", "old")
 }
 
+// Front and back: a container on both serves both, and joins nothing; what it is taken
+// off is out of reach.
+func TestDockerSeveralNetworks(t *testing.T) {
+	d := startDocker(t)
+	need(t, "curl")
+	d.docker("network", "create", "front")
+	d.docker("network", "create", "--internal", "back")
+	serve := func(name string, args ...string) {
+		t.Helper()
+		args = append([]string{"run", "-d", "--name", name}, args...)
+		d.docker(append(args, "busybox", "httpd", "-f", "-p", "80", "-h", "/www")...)
+	}
+	serve("web", "--network", "front", "--network-alias", "site")
+	serve("db", "--network", "back")
+	serve("app", "--network", "name=front,alias=shown", "--network", "name=back,alias=hidden", "-p", "127.0.0.1:0:80")
+	asks := func(want bool, from, name string) {
+		t.Helper()
+		eventually(t, patience, func() error {
+			out, e, err := d.try("", "docker", "exec", from, "busybox", "timeout", "2", "wget", "-qO-", "http://"+name+"/page")
+			if got := err == nil && out == "served\n"; got != want {
+				return fmt.Errorf("%s of %s: %q %q %v", from, name, out, e, err)
+			}
+			return nil
+		})
+	}
+	outside := func() {
+		t.Helper()
+		at := strings.TrimSpace(d.docker("port", "app", "80"))
+		eventually(t, patience, func() error {
+			if out, _, err := d.try("", "curl", "-sf", "-m", "5", "http://"+at+"/page"); err != nil || out != "served\n" {
+				return fmt.Errorf("published at %s: %q %v", at, out, err)
+			}
+			return nil
+		})
+	}
+	for _, x := range [][2]string{{"app", "site"}, {"app", "db"}, {"web", "shown"}, {"db", "hidden"}, {"db", "app"}} {
+		asks(true, x[0], x[1])
+	}
+	database := d.address("db", "back")
+	for _, x := range [][2]string{{"web", "hidden"}, {"web", "db"}, {"db", "shown"}, {"db", "web"}, {"web", database}, {"web", d.address("app", "back")}} {
+		asks(false, x[0], x[1])
+	}
+	outside()
+	d.docker("network", "disconnect", "back", "app")
+	asks(false, "app", database)
+	asks(false, "db", "app")
+	asks(true, "web", "app")
+	d.docker("network", "connect", "--alias", "again", "back", "app")
+	asks(true, "db", "again")
+	// Its ports go with the network that leads outside.
+	d.docker("network", "create", "apart")
+	d.docker("network", "connect", "apart", "app")
+	d.docker("network", "disconnect", "front", "app")
+	asks(false, "web", "app")
+	outside()
+	d.kill()
+	d.restart()
+	asks(true, "db", "again")
+	outside()
+	d.docker("restart", "-t", "0", "app")
+	asks(true, "app", "db")
+	outside()
+	d.says("apart back", "inspect", "-f", "{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{end}}", "app")
+	d.fails(1, "has active endpoints", "network", "rm", "back")
+	d.docker("rm", "-f", "web", "db", "app")
+	d.docker("network", "rm", "front", "back", "apart")
+}
+
+// address is a container's on a network.
+func (d *docker) address(name, network string) string {
+	d.t.Helper()
+	return strings.TrimSpace(d.docker("inspect", "-f", "{{(index .NetworkSettings.Networks \""+network+"\").IPAddress}}", name))
+}
+
 // kill -9 of the server: containers go on, and what was asked for holds.
 func TestDockerKilledServer(t *testing.T) {
 	d := startDocker(t)

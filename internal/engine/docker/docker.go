@@ -258,6 +258,11 @@ func (d *Driver) Attach(ctx context.Context, id engine.ID, _ engine.Mount) error
 	return d.found(ctx, id, "mounting into a container")
 }
 
+// Connect answers that named networks are not for this driver.
+func (d *Driver) Connect(context.Context, engine.ID, []engine.Link) error {
+	return unsupported("named networks")
+}
+
 // SetFirewall cannot be done.
 func (d *Driver) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
 	return unsupported("security groups")

@@ -411,6 +411,14 @@ func (d *Driver) Attach(ctx context.Context, id engine.ID, m engine.Mount) error
 	return d.do(ctx, protocol.Request{Op: protocol.OpAttach, ID: id, Mount: &m})
 }
 
+// Connect replaces a container's networks.
+func (d *Driver) Connect(ctx context.Context, id engine.ID, links []engine.Link) error {
+	if err := engine.ValidateLinks(links); err != nil {
+		return err
+	}
+	return d.do(ctx, protocol.Request{Op: protocol.OpConnect, ID: id, Links: links})
+}
+
 // SetFirewall replaces a network's security groups.
 func (d *Driver) SetFirewall(ctx context.Context, network string, groups []engine.SecurityGroup) error {
 	if err := engine.ValidateFirewall(network, groups); err != nil {

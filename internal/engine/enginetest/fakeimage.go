@@ -100,9 +100,9 @@ func (f *Fake) connect(spec *engine.Spec) (netip.Addr, []engine.Port, error) {
 		if sandboxOf(&c.spec) == sandboxOf(spec) {
 			return c.status.Address, c.status.Ports, nil
 		}
-		if n.Mode == engine.NetworkNamed && c.spec.Network.Mode == n.Mode && c.spec.Network.Name == n.Name && c.spec.Network.Address == n.Address {
-			return netip.Addr{}, nil, fmt.Errorf("engine: address %s: %w", n.Address, engine.ErrExists)
-		}
+	}
+	if err := f.taken(sandboxOf(spec), n.Links()); err != nil {
+		return netip.Addr{}, nil, err
 	}
 	ports := slices.Clone(n.Ports)
 	for i := range ports {
@@ -119,6 +119,23 @@ func (f *Fake) connect(spec *engine.Spec) (netip.Addr, []engine.Port, error) {
 		return netip.AddrFrom4([4]byte{10, 254, byte(f.seq >> 8), byte(f.seq)}), ports, nil
 	}
 	return netip.Addr{}, ports, nil
+}
+
+// taken says whether another sandbox has one of some addresses. f.mu is held.
+func (f *Fake) taken(sandbox string, links []engine.Link) error {
+	for _, c := range f.containers {
+		if sandboxOf(&c.spec) == sandbox {
+			continue
+		}
+		for _, has := range c.spec.Network.Links() {
+			for _, l := range links {
+				if l.Name == has.Name && l.Address == has.Address {
+					return fmt.Errorf("engine: address %s: %w", l.Address, engine.ErrExists)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // sandboxOf names the network that a container is in.

@@ -341,6 +341,28 @@ func (f *Fake) Inspect(_ context.Context, id engine.ID) (engine.Status, error) {
 	return c.status, nil
 }
 
+// Connect keeps a container's networks.
+func (f *Fake) Connect(_ context.Context, id engine.ID, links []engine.Link) error {
+	if err := engine.ValidateLinks(links); err != nil {
+		return err
+	}
+	c, err := f.get(id)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := c.spec.Network.Mode; m == engine.NetworkHost || m == engine.NetworkNAT {
+		return fmt.Errorf("engine: %w: other networks beside %q", engine.ErrInvalid, m)
+	}
+	if err := f.taken(sandboxOf(&c.spec), links); err != nil {
+		return err
+	}
+	c.spec.Network.SetLinks(links)
+	c.status.Address = c.spec.Network.Address
+	return nil
+}
+
 // SetFirewall is not supported.
 func (f *Fake) SetFirewall(context.Context, string, []engine.SecurityGroup) error {
 	return fmt.Errorf("engine: security groups: %w", engine.ErrUnsupported)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"skerry/internal/engine"
@@ -92,6 +93,86 @@ func (s *suite) networks() {
 	spec.Account = "111111111111"
 	_, err = s.e.Create(s.ctx, spec)
 	s.is(err, engine.ErrInvalid)
+}
+
+// A container comes to further networks and leaves them, created, running and
+// exited; what it leaves it cannot reach, nor be reached by.
+func (s *suite) connect() {
+	s.able("named networks", func(c engine.Capabilities) bool { return c.NamedNetworks && c.Exec })
+	link := func(name, address string) engine.Link {
+		a := netip.MustParseAddr(address)
+		p, _ := a.Prefix(24)
+		return engine.Link{Name: name, Address: a, Subnet: p}
+	}
+	one, two, three := link("one", "10.77.0.2"), link("two", "10.78.0.2"), link("three", "10.79.0.2")
+	s.member(s.network("two", "10.78.0.9"))
+	n := s.network("one", "10.77.0.2")
+	n.Subnet, n.Further = one.Subnet, []engine.Link{three}
+	id := s.member(n)
+	is := func(when string, want map[string]bool) {
+		s.Helper()
+		for name, at := range map[string]string{"one": "10.77.0", "two": "10.78.0", "three": "10.79.0"} {
+			n := s.network(name, at+".3")
+			if got := s.soon(want[name], func() bool { return s.hears(n, at+".2") != "" }); got != want[name] {
+				s.Errorf("%s, on the network %s heard: %v", when, name, got)
+			}
+		}
+		if got := s.soon(want["two"], func() bool { return s.reaches(id, "10.78.0.9") }); got != want["two"] {
+			s.Errorf("%s it reaches the network two: %v", when, got)
+		}
+	}
+	is("created", map[string]bool{"one": true, "three": true})
+	s.must(s.e.Connect(s.ctx, id, []engine.Link{one, two}))
+	s.must(s.e.Connect(s.ctx, id, []engine.Link{one, two}))
+	is("connected", map[string]bool{"one": true, "two": true})
+	if got := s.hears(s.network("one", "10.77.0.3"), "10.78.0.9"); got != "" {
+		s.Errorf("through it, from one network to the other: %q", got)
+	}
+	s.is(s.e.Connect(s.ctx, id, []engine.Link{one, link("two", "10.78.0.9")}), engine.ErrExists)
+	s.is(s.e.Connect(s.ctx, id, []engine.Link{one, {Name: "two", Address: two.Address}}), engine.ErrInvalid)
+	s.is(s.e.Connect(s.ctx, id, []engine.Link{one, link("four", "10.77.0.4")}), engine.ErrInvalid)
+	is("after faults", map[string]bool{"one": true, "two": true})
+	s.must(s.e.Connect(s.ctx, id, []engine.Link{two}))
+	is("without its first", map[string]bool{"two": true})
+	if st, err := s.e.Inspect(s.ctx, id); err != nil || st.Address != two.Address {
+		s.Errorf("address %s, %v", st.Address, err)
+	}
+	s.must(s.e.Connect(s.ctx, id, nil))
+	is("without any", nil)
+	s.must(s.e.Connect(s.ctx, id, []engine.Link{three, two}))
+	is("with others", map[string]bool{"two": true, "three": true})
+	s.must(s.e.Signal(s.ctx, id, syscall.SIGKILL))
+	_, err := s.e.Wait(s.ctx, id)
+	s.must(err)
+	s.must(s.e.Connect(s.ctx, id, []engine.Link{one}))
+	s.must(s.e.Start(s.ctx, id))
+	s.is(s.e.Connect(s.ctx, "nobody", nil), engine.ErrNotFound)
+	spec := Spec(scriptTrue)
+	spec.Network = engine.Network{Mode: engine.NetworkNAT}
+	apart, err := s.e.Create(s.ctx, spec)
+	s.must(err)
+	s.Cleanup(func() { s.must(s.e.Remove(context.Background(), apart)) })
+	s.is(s.e.Connect(s.ctx, apart, []engine.Link{one}), engine.ErrInvalid)
+	is("again", map[string]bool{"one": true})
+}
+
+// soon asks until the answer is as it is wanted, or, of what takes a busy machine its
+// time, for as long as that may be. What is not wanted is asked once.
+func (s *suite) soon(want bool, ask func() bool) (got bool) {
+	for deadline := time.Now().Add(patience); ; {
+		if got = ask(); got || !want || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
+// reaches tells whether a running container is greeted at an address. That
+// something there takes the connection proves nothing: it may be the machine's way out.
+func (s *suite) reaches(id engine.ID, address string) bool {
+	s.Helper()
+	e, err := s.e.Exec(s.ctx, id, engine.ExecSpec{Command: []string{"python3", "-c", fmt.Sprintf(`import socket,sys; s=socket.create_connection(("%s",80),1); s.settimeout(1); sys.exit(not s.recv(9))`, address)}}, engine.Streams{})
+	s.must(err)
+	return e.Code == 0
 }
 
 func (s *suite) ports() {

@@ -251,7 +251,7 @@ func TestManyGroups(t *testing.T) {
 		}
 		groups = append(groups, g)
 	}
-	r, err := p.enter(named("wide", "10.1.0.1"))
+	r, err := p.enter(engine.Link{Name: "wide", Address: netip.MustParseAddr("10.1.0.1")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestManyGroups(t *testing.T) {
 	var times []time.Duration
 	for i := range 1000 { // the addresses alone: links are TestManyMembers' matter
 		n := named("wide", fmt.Sprintf("10.2.%d.%d", i/250, i%250+1), in(fmt.Sprint("sg-", i%20), fmt.Sprint("sg-", (i+7)%20)))
-		if _, err := p.enter(n); err != nil {
+		if _, err := p.enter(n.Links()[0]); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()

@@ -17,46 +17,50 @@ import (
 	"skerry/internal/engine"
 )
 
-// Join returns a slot for that account with an address on a named network, which
-// is made if it has no other member. Errors: engine.ErrExists, if the address is
-// another's.
+// Join returns a slot for that account with an address on each network of a
+// container, which are made where it has no other member. Errors: engine.ErrExists,
+// if an address is another's.
 func (p *Pool) Join(account string, n engine.Network) (*Slot, error) {
-	r, err := p.enter(n)
+	all := n.Links()
+	first := all[0]
+	r, err := p.enter(first)
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.take(account, kind{Named, n.Name})
+	s, err := p.take(account, kind{Named, first.Name})
 	if err != nil {
-		p.exit(n.Name, r, n.Address, nil)
+		p.exit(first.Name, r, first.Address, nil)
 		return nil, err
 	}
-	s.Address = n.Address
-	if err := s.plug(n.Groups); err != nil {
-		p.exit(n.Name, r, n.Address, nil)
+	l := s.links[0]
+	l.network, l.address, l.subnet, l.groups = first.Name, first.Address, first.Subnet, first.Groups
+	if err := s.plug(l); err != nil {
+		p.exit(first.Name, r, first.Address, nil)
 		p.mu.Lock()
 		p.end(s)
 		p.mu.Unlock()
 		return nil, err
 	}
+	if len(all) > 1 {
+		if err := p.Relink(s, all); err != nil {
+			p.Give(s, false)
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
-// plug gives a slot its address, behind the walls of its groups.
-func (s *Slot) plug(groups []string) error {
-	if len(groups) > 0 {
-		s.router.mu.Lock()
-		err := s.router.protect(s.Address)
-		s.router.mu.Unlock()
-		if err != nil {
-			return err
-		}
+// plug gives a slot its address on a network, behind the walls of its groups.
+func (s *Slot) plug(l *link) error {
+	if err := l.protect(); err != nil {
+		return err
 	}
 	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	defer h.Close()
-	return s.router.place(s, h)
+	return l.place(h)
 }
 
 // errGone says that a network has gone while something was made for it.
@@ -79,8 +83,9 @@ func (p *Pool) makeNamed(k kind) (*Slot, error) {
 		return nil, err
 	}
 	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
+	var l *link
 	if err == nil {
-		err = r.wire(s, h)
+		l, err = r.wire(s, h, 0)
 		h.Close()
 	}
 	if err != nil {
@@ -89,7 +94,7 @@ func (p *Pool) makeNamed(k kind) (*Slot, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
-	s.kind, s.router = k, r
+	s.kind, s.links = k, []*link{l}
 	return s, nil
 }
 
@@ -104,7 +109,7 @@ func (p *Pool) unpin(r *Router) {
 }
 
 // enter takes an address of a network.
-func (p *Pool) enter(n engine.Network) (*Router, error) {
+func (p *Pool) enter(n engine.Link) (*Router, error) {
 	p.routing.Lock()
 	defer p.routing.Unlock()
 	r := p.named[n.Name]
@@ -169,17 +174,18 @@ func (p *Pool) exit(name string, r *Router, addr netip.Addr, keep *Slot) {
 
 // leave takes a slot off its network.
 func (p *Pool) leave(s *Slot, clean bool) {
-	if err := s.router.displace(s, clean); err != nil {
+	l := s.links[0]
+	if err := s.displace(l, clean); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		clean = false
 	}
-	addr := s.Address
-	s.Address = netip.Addr{}
+	addr := l.address
+	l.address = netip.Addr{}
 	if clean {
-		p.exit(s.kind.network, s.router, addr, s)
+		p.exit(s.kind.network, l.router, addr, s)
 		return
 	}
-	p.exit(s.kind.network, s.router, addr, nil)
+	p.exit(s.kind.network, l.router, addr, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.end(s)

@@ -144,7 +144,7 @@ func TestNamed(t *testing.T) {
 			{a, "10.0.0.5", "a 10.0.0.5"},
 		} {
 			if got := ask(t, q.from, network, q.to+":80"); got != q.want {
-				t.Errorf("%s %s on %s asks %s: %q, not %q", network, q.from.Address, q.from.kind.network, q.to, got, q.want)
+				t.Errorf("%s %s on %s asks %s: %q, not %q", network, q.from.Address(), q.from.kind.network, q.to, got, q.want)
 			}
 		}
 	}
@@ -208,9 +208,69 @@ func TestInternal(t *testing.T) {
 	if err := dial(a, world); err == nil {
 		t.Error("reached the outside")
 	}
-	if _, err := p.Publish(a, []engine.Port{{Container: 80}}); !errors.Is(err, engine.ErrInvalid) {
-		t.Errorf("publish: %v", err)
+	if none := publish(t, p, a, engine.Port{Container: 80}); len(none.Ports) > 0 {
+		t.Errorf("published %v", none.Ports)
 	}
+}
+
+// A slot that is given more networks reaches each by its own link and none through
+// another, and publishes by the first that leads outside.
+func TestRelink(t *testing.T) {
+	p := pool(t)
+	world, _ := outside(t)
+	link := func(name, address string, internal bool) engine.Link {
+		a := netip.MustParseAddr(address)
+		return engine.Link{Name: name, Address: a, Subnet: netip.PrefixFrom(a, 24).Masked(), Internal: internal}
+	}
+	inner, front, back := link("inner", "10.0.0.5", true), link("front", "10.0.1.5", false), link("back", "10.0.2.5", false)
+	a := join(t, p, named("inner", "10.0.0.5", func(n *engine.Network) { n.Internal, n.Subnet = true, inner.Subnet }))
+	b := join(t, p, named("front", "10.0.1.6"))
+	greet(t, a, "tcp", "0.0.0.0:80", "a")
+	greet(t, b, "tcp", "0.0.0.0:80", "b")
+	relink := func(gate string, all ...engine.Link) {
+		t.Helper()
+		if err := p.Relink(a, all); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Address().String(); got != gate {
+			t.Errorf("it is known as %s", got)
+		}
+	}
+	relink("10.0.1.5", inner, front)
+	ports := publish(t, p, a, engine.Port{Container: 80})
+	for _, c := range []struct {
+		from     *Slot
+		to, want string
+	}{{a, "10.0.1.6:80", "b 10.0.1.5"}, {b, "10.0.1.5:80", "a 10.0.1.6"}, {b, "10.0.0.5:80", ""}} {
+		if got := ask(t, c.from, "tcp", c.to); got != c.want {
+			t.Errorf("asked %s: %q, not %q", c.to, got, c.want)
+		}
+	}
+	if err := dial(a, world); err != nil {
+		t.Errorf("the outside: %v", err)
+	}
+	if ports.Astray(a) {
+		t.Error("its ports are taken for another's")
+	}
+	relink("10.0.2.5", back, front)
+	if !ports.Astray(a) {
+		t.Error("its ports lead where they led")
+	}
+	if got := ask(t, b, "tcp", "10.0.1.5:80"); got != "a 10.0.1.6" {
+		t.Errorf("on the network that stayed: %q", got)
+	}
+	taken := join(t, p, named("inner", "10.0.0.5")) // free again
+	if err := p.Relink(a, []engine.Link{front, inner}); !errors.Is(err, engine.ErrExists) {
+		t.Errorf("the address of %v: %v", taken.Address(), err)
+	}
+	if err := dial(a, world); err != nil {
+		t.Errorf("the outside, after a fault: %v", err)
+	}
+	relink("invalid IP")
+	if err := dial(a, world); err == nil {
+		t.Error("the outside is reached without a network")
+	}
+	relink("10.0.1.5", front)
 }
 
 func TestAddresses(t *testing.T) {

@@ -9,7 +9,8 @@
 // never for another account: see Pool.
 //
 // Sandboxes hang on a Router, a network namespace of the engine's own: all of mode
-// NAT on one that keeps them apart, those of a named network on one of their own:
+// NAT on one that keeps them apart, those of a named network on one of their own,
+// several of them if need be:
 //
 //	sandbox: eth0 a.b.c.d/32 -- veth -- sN :router: up -- veth -- skXXXXXXXX[-n] :machine
 //

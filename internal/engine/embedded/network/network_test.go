@@ -158,10 +158,10 @@ func TestOutsideAndWalls(t *testing.T) {
 	}
 	defer inB.Close()
 	port = inB.Addr().(*net.TCPAddr).Port
-	if err := dial(b, fmt.Sprintf("%s:%d", b.Address, port)); err != nil {
+	if err := dial(b, fmt.Sprintf("%s:%d", b.Address(), port)); err != nil {
 		t.Errorf("its own address: %v", err)
 	}
-	if err := dial(a, fmt.Sprintf("%s:%d", b.Address, port)); err == nil {
+	if err := dial(a, fmt.Sprintf("%s:%d", b.Address(), port)); err == nil {
 		t.Error("reached another sandbox")
 	}
 	for _, to := range []string{gateway.String(), "169.254.169.254"} {

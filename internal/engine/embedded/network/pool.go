@@ -27,15 +27,17 @@ const (
 
 // Slot is the namespaces of one sandbox.
 type Slot struct {
-	User, Net int        // descriptors of the namespaces
-	Base      uint32     // the machine's user id that is the container's 0
-	Address   netip.Addr // in the modes NAT and Named
+	User, Net int    // descriptors of the namespaces
+	Base      uint32 // the machine's user id that is the container's 0
 	kind      kind
 	number    int
 	account   string
-	router    *Router // that it hangs on
-	eth, side int     // the link's ends: the slot's own, and the router's
 	diversions
+
+	mu    sync.Mutex
+	links []*link // none in mode None, unless Relink says otherwise
+	made  int     // links made so far
+	own   bool    // Relink has changed them: nobody else can have it
 }
 
 // kind is what a slot has been made for.
@@ -149,7 +151,7 @@ func (p *Pool) refill(kind kind) {
 			s, err := p.make(kind)
 			p.routing.Lock()
 			p.mu.Lock()
-			if err == nil && kind.mode == Named && p.named[kind.network] != s.router {
+			if err == nil && kind.mode == Named && p.named[kind.network] != s.links[0].router {
 				p.end(s) // the network has gone
 				err = errGone
 			}
@@ -237,12 +239,13 @@ func (p *Pool) fill(s *Slot) error {
 	if err != nil {
 		return err
 	}
-	s.router = r
-	s.Address = netip.AddrFrom4([4]byte{10, 254, byte((s.number + 1) >> 8), byte(s.number + 1)})
-	if err := r.wire(s, h); err != nil {
+	l, err := r.wire(s, h, 0)
+	if err != nil {
 		return err
 	}
-	return r.place(s, h)
+	l.address = netip.AddrFrom4([4]byte{10, 254, byte((s.number + 1) >> 8), byte(s.number + 1)})
+	s.links = []*link{l}
+	return l.place(h)
 }
 
 // Give returns a slot whose processes have all ended. clean says that nothing
@@ -252,13 +255,16 @@ func (p *Pool) fill(s *Slot) error {
 // account's own, a new connection takes an old one's place, and to look for it
 // the kernel goes through the machine's whole table, 10 ms each time.
 func (p *Pool) Give(s *Slot, clean bool) {
-	if s.kind.mode == Named {
+	switch {
+	case s.own:
+		p.leaveAll(s)
+	case s.kind.mode == Named:
 		p.leave(s, clean)
-		return
+	default:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.give(s, clean)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.give(s, clean)
 }
 
 // give keeps a slot or ends it; p.mu is held.

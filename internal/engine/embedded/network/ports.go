@@ -48,28 +48,41 @@ type Published struct {
 	Ports []engine.Port // with the machine's ports that were chosen
 
 	machine *machine
-	router  *Router
-	links   []link
+	router  *Router // nil: there are none
+	gate    *link
+	leads   []lead
 }
 
-// link is one of them: from the machine's port over one of the router's to the
+// Astray says that the ports do not lead to a slot by its gate, which is another by
+// now.
+func (b *Published) Astray(s *Slot) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gate() != b.gate
+}
+
+// lead is one of them: from the machine's port over one of the router's to the
 // slot's.
-type link struct {
+type lead struct {
 	socket        int // keeps the machine's programs off the port
 	outer, middle endpoint
 	inner         netip.AddrPort
 	everywhere    bool // at all of the machine's addresses
 }
 
-// Publish lets ports of the machine lead to a slot, until Close. Errors:
-// engine.ErrPort, engine.ErrInvalid.
+// Publish lets ports of the machine lead to a slot by its gate, until Close; none of
+// a slot whose networks lead nowhere. Errors: engine.ErrPort, engine.ErrInvalid.
 func (p *Pool) Publish(s *Slot, ports []engine.Port) (b *Published, err error) {
-	if s.router == nil || !s.router.pair.IsValid() {
-		return nil, fmt.Errorf("engine: %w: ports of a network that leads nowhere", engine.ErrInvalid)
+	s.mu.Lock()
+	gate := s.gate()
+	s.mu.Unlock()
+	b = &Published{gate: gate}
+	if gate == nil || !gate.router.pair.IsValid() {
+		return b, nil
 	}
-	b = &Published{machine: p.machine, router: s.router}
+	b.machine, b.router = p.machine, gate.router
 	for _, want := range ports {
-		if err := b.add(s.Address, want); err != nil {
+		if err := b.add(gate.address, want); err != nil {
 			b.release()
 			return nil, err
 		}
@@ -89,7 +102,7 @@ func (p *Pool) Publish(s *Slot, ports []engine.Port) (b *Published, err error) {
 // takes what they send for one connection as long as they go on, and would lead it
 // where it has been going: to nobody, or to a container that has ended.
 func (b *Published) redirect() error {
-	for _, l := range b.links {
+	for _, l := range b.leads {
 		if l.outer.proto != unix.IPPROTO_UDP {
 			continue
 		}
@@ -147,6 +160,9 @@ func handle(at, family int) (*netlink.Handle, error) {
 
 // Close closes the ports. Connections that are open go on.
 func (b *Published) Close() {
+	if b.router == nil {
+		return
+	}
 	// one that is not in the map fails the whole, which is to be gone anyway
 	_ = b.write((*nftables.Conn).SetDeleteElements)
 	b.release()
@@ -155,16 +171,16 @@ func (b *Published) Close() {
 func (b *Published) release() {
 	b.router.mu.Lock()
 	defer b.router.mu.Unlock()
-	for _, l := range b.links {
+	for _, l := range b.leads {
 		delete(b.router.taken, l.middle)
 		unix.Close(l.socket)
 	}
-	b.links = nil
+	b.leads = nil
 }
 
 // add takes a port on the machine and one of the router.
 func (b *Published) add(to netip.Addr, want engine.Port) error {
-	l := link{everywhere: !want.Address.IsValid() || want.Address.IsUnspecified(), inner: netip.AddrPortFrom(to, want.Container)}
+	l := lead{everywhere: !want.Address.IsValid() || want.Address.IsUnspecified(), inner: netip.AddrPortFrom(to, want.Container)}
 	at := want.Address
 	if l.everywhere {
 		at = netip.IPv4Unspecified()
@@ -189,7 +205,7 @@ func (b *Published) add(to netip.Addr, want engine.Port) error {
 		return err
 	}
 	l.middle = b.router.port(proto, l.outer.at.Port())
-	b.links = append(b.links, l)
+	b.leads = append(b.leads, l)
 	want.Host = l.outer.at.Port()
 	b.Ports = append(b.Ports, want)
 	return nil
@@ -242,7 +258,7 @@ func keep(e endpoint) (fd int, err error) {
 // write adds or deletes the elements of the maps, in the router first.
 func (b *Published) write(change func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
 	var inner, everywhere, single []nftables.SetElement
-	for _, l := range b.links {
+	for _, l := range b.leads {
 		inner = append(inner, leads(l.middle, false, l.inner))
 		if l.everywhere {
 			everywhere = append(everywhere, leads(l.outer, false, l.middle.at))

@@ -86,7 +86,7 @@ func TestPublish(t *testing.T) {
 				if port < firstFree || port > lastFree {
 					t.Errorf("port %d was chosen", port)
 				}
-				machine := c.slot.router.pair.Addr().String()
+				machine := c.slot.links[0].router.pair.Addr().String()
 				for _, q := range []struct {
 					from       *Slot
 					to, client string
@@ -150,14 +150,14 @@ func TestPublishOnOneAddress(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, to := range []string{at("127.0.0.1"), at(s.router.uplink().String()), "10.0.0.5:80"} {
+	for _, to := range []string{at("127.0.0.1"), at(s.links[0].router.uplink().String()), "10.0.0.5:80"} {
 		if got := ask(t, other, "tcp", to); got != "" {
 			t.Errorf("another computer at %s: %q", to, got)
 		}
 	}
 	// nor does a container of another network
 	c := join(t, p, named("red", "10.0.0.6"))
-	for _, to := range []string{at(s.router.uplink().String()), at(s.router.pair.Addr().String()), at("127.0.0.1")} {
+	for _, to := range []string{at(s.links[0].router.uplink().String()), at(s.links[0].router.pair.Addr().String()), at("127.0.0.1")} {
 		if got := ask(t, c, "tcp", to); got != "" {
 			t.Errorf("a container at %s: %q", to, got)
 		}
@@ -176,7 +176,7 @@ func TestPortTaken(t *testing.T) {
 	if _, err := p.Publish(b, []engine.Port{{Container: 90}, {Container: 80, Host: port}}); !errors.Is(err, engine.ErrPort) || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
-	if len(b.router.taken) != 0 {
+	if len(b.links[0].router.taken) != 0 {
 		t.Error("a port of the router is still held")
 	}
 	publish(t, p, b, engine.Port{Container: 80, Host: port, Protocol: "udp"}) // is another

@@ -114,8 +114,7 @@ func address(h *netlink.Handle, name string, addrs ...netip.Prefix) (index int, 
 		return 0, fmt.Errorf("find %s: %w", name, err)
 	}
 	for _, p := range addrs {
-		n := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-		if err := h.AddrAdd(link, &netlink.Addr{IPNet: n}); err != nil {
+		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
 			return 0, fmt.Errorf("give %s the address %s: %w", name, p, err)
 		}
 	}
@@ -140,71 +139,37 @@ func settle(h *netlink.Handle, index int) error {
 	}
 }
 
-func single(a netip.Addr) *net.IPNet {
-	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)}
+func single(a netip.Addr) *net.IPNet { return ipNet(netip.PrefixFrom(a, 32)) }
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// wire gives a slot's namespace an eth0 that leads to the router.
-func (r *Router) wire(s *Slot, h *netlink.Handle) (err error) {
+// wire gives a slot's namespace an interface of a number that leads to the router.
+func (r *Router) wire(s *Slot, h *netlink.Handle, number int) (l *link, err error) {
 	name := fmt.Sprintf("s%d", s.number)
+	if s.made > 0 {
+		name = fmt.Sprintf("s%d-%d", s.number, s.made%10000)
+	}
+	s.made++
+	l = &link{router: r, number: number}
+	eth := fmt.Sprintf("eth%d", number)
 	// one queue, not one for each processor: a link of this kind sends without a queue's lock
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: r.mtu, NumTxQueues: 1, NumRxQueues: 1},
-		PeerName: "eth0", PeerNamespace: netlink.NsFd(s.Net), PeerNumTxQueues: 1, PeerNumRxQueues: 1}
+		PeerName: eth, PeerNamespace: netlink.NsFd(s.Net), PeerNumTxQueues: 1, PeerNumRxQueues: 1}
 	if err := r.handle.LinkAdd(veth); err != nil {
-		return fmt.Errorf("network: link: %w", err)
+		return nil, fmt.Errorf("network: link: %w", err)
 	}
-	if s.eth, err = address(h, "eth0"); err == nil {
-		s.side, err = address(r.handle, name)
+	if l.eth, err = address(h, eth); err == nil {
+		l.side, err = address(r.handle, name)
 	}
 	if err == nil {
-		err = settle(h, s.eth)
+		err = settle(h, l.eth)
 	}
 	if err != nil {
-		return fmt.Errorf("network: %w", err)
+		return nil, fmt.Errorf("network: %w", err)
 	}
-	return nil
-}
-
-// place gives a slot that is wired its address, and routes.
-func (r *Router) place(s *Slot, h *netlink.Handle) error {
-	err := h.AddrAdd(byIndex(s.eth), &netlink.Addr{IPNet: single(s.Address)})
-	if err == nil {
-		err = errors.Join(
-			r.handle.RouteAdd(r.towards(s)),
-			h.RouteAdd(&netlink.Route{LinkIndex: s.eth, Dst: single(gateway), Scope: netlink.SCOPE_LINK}),
-			h.RouteAdd(&netlink.Route{LinkIndex: s.eth, Gw: gateway.AsSlice(), Src: s.Address.AsSlice()}),
-		)
-	}
-	if err != nil {
-		return fmt.Errorf("network: address and routes of %s: %w", s.Address, err)
-	}
-	return nil
-}
-
-// displace takes a slot's address and routes away: from the router, and from the
-// slot, if that is to be used again.
-func (r *Router) displace(s *Slot, again bool) error {
-	if err := r.handle.RouteDel(r.towards(s)); err != nil {
-		return fmt.Errorf("network: take %s off: %w", s.Address, err)
-	}
-	if !again {
-		return nil
-	}
-	h, err := netlink.NewHandleAt(netns.NsHandle(s.Net), unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	defer h.Close()
-	// with its only address a link loses its routes
-	if err := h.AddrDel(byIndex(s.eth), &netlink.Addr{IPNet: single(s.Address)}); err != nil {
-		return fmt.Errorf("network: take %s off: %w", s.Address, err)
-	}
-	return nil
-}
-
-// towards is the router's route to a slot.
-func (r *Router) towards(s *Slot) *netlink.Route {
-	return &netlink.Route{LinkIndex: s.side, Dst: single(s.Address), Scope: netlink.SCOPE_LINK}
+	return l, nil
 }
 
 func byIndex(index int) netlink.Link {

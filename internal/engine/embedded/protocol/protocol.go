@@ -33,9 +33,10 @@ const (
 	OpUpdate   = "update"
 	OpFreeze   = "freeze"
 	OpAttach   = "attach"
-	OpListen   = "listen" // the answer comes with a descriptor for each socket
-	OpExec     = "exec"   // comes with three descriptors, or is answered with the terminal's; the second answer is the exit
-	OpInput    = "input"  // the answer comes with a descriptor
+	OpConnect  = "connect" // with Links
+	OpListen   = "listen"  // the answer comes with a descriptor for each socket
+	OpExec     = "exec"    // comes with three descriptors, or is answered with the terminal's; the second answer is the exit
+	OpInput    = "input"   // the answer comes with a descriptor
 	OpEndInput = "end input"
 	OpResize   = "resize"
 	OpRoot     = "root" // the answer comes with a descriptor (O_PATH)
@@ -66,6 +67,7 @@ type Request struct {
 	Size    engine.Size            `json:",omitzero"`
 	Run     uint64                 `json:",omitempty"` // of the input that ends
 	Network string                 `json:",omitempty"` // of OpFirewall
+	Links   []engine.Link          `json:",omitempty"`
 	Groups  []engine.SecurityGroup `json:",omitempty"`
 }
 

@@ -53,6 +53,7 @@ type container struct {
 	tree      *rootfs.Tree // of an image
 	written   bool         // the tree can be written
 	opened    bool         // main has, or had, a descriptor of its root
+	made      string       // its /etc/hosts as it was written
 	limits    engine.Limits
 	pid       int
 	pidfd     int
@@ -121,7 +122,7 @@ func (c *container) statusLocked() engine.Status {
 		Started: c.started, Exit: c.exit, LogBytes: end}
 	s.Image = c.image.id
 	if c.slot != nil {
-		s.Address = c.slot.Address
+		s.Address = c.slot.Address()
 	}
 	if c.published != nil {
 		s.Ports = c.published.Ports
@@ -221,13 +222,17 @@ func unsupported(err error) error {
 	return err
 }
 
+func (c *container) hostname() string {
+	if c.spec.Hostname == "" {
+		return string(c.id)
+	}
+	return c.spec.Hostname
+}
+
 // prepare makes everything but the process of a run; c.mu is held. What it has
 // made by the time of an error, finish or remove takes away.
 func (s *supervisor) prepare(c *container) (err error) {
-	p := &prepared{hostname: c.spec.Hostname, root: -1}
-	if p.hostname == "" {
-		p.hostname = string(c.id)
-	}
+	p := &prepared{hostname: c.hostname(), root: -1}
 	c.ready = p
 	limits := c.limits
 	if !s.tree.Controllers["pids"] && c.spec.Limits.Pids == 0 {

@@ -34,6 +34,7 @@ func (s *supervisor) etc(c *container) (pieces []rootfs.Piece, err error) {
 	if err != nil {
 		return nil, err
 	}
+	c.made = string(hosts)
 	for _, f := range []struct {
 		name string
 		text []byte
@@ -106,8 +107,8 @@ func (c *container) hosts() ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", h.Address, h.Name)
 	}
-	if c.slot.Address.IsValid() && !c.host {
-		fmt.Fprintf(&b, "%s\t%s\n", c.slot.Address, c.ready.hostname)
+	for _, a := range c.slot.Addresses() {
+		fmt.Fprintf(&b, "%s\t%s\n", a, c.hostname())
 	}
 	return b.Bytes(), nil
 }

@@ -34,18 +34,28 @@ const (
 
 // record writes that a container is there, and is to run; c.mu is held.
 func (s *supervisor) record(c *container) error {
-	st := c.statusLocked()
-	st.State, st.Exit = engine.Created, nil // of an earlier run
-	return s.write(c, recordFile, stored{Status: st, Spec: c.spec, Layers: c.image.layers})
+	return s.write(c, recordFile, c.toRun())
 }
 
-// recordExit writes the exit; c.mu is held. The rename makes it whole or absent.
+// toRun is the record of a container that is to run.
+func (c *container) toRun() stored {
+	st := c.statusLocked()
+	st.State, st.Exit = engine.Created, nil // of an earlier run
+	return stored{Status: st, Spec: c.spec, Layers: c.image.layers}
+}
+
+// recordExit writes the exit; c.mu is held.
 func (s *supervisor) recordExit(c *container) error {
-	if err := s.write(c, exitFile+".new", stored{Status: c.statusLocked(), Started: c.cursors[0]}); err != nil {
+	return s.replace(c, exitFile, stored{Status: c.statusLocked(), Started: c.cursors[0]})
+}
+
+// replace writes a record. The rename makes it whole or absent.
+func (s *supervisor) replace(c *container, name string, r stored) error {
+	if err := s.write(c, name+".new", r); err != nil {
 		return err
 	}
 	dir := filepath.Join(s.runs(), string(c.id))
-	if err := os.Rename(filepath.Join(dir, exitFile+".new"), filepath.Join(dir, exitFile)); err != nil {
+	if err := os.Rename(filepath.Join(dir, name+".new"), filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("supervisor: record of %s: %w", c.id, err)
 	}
 	return nil

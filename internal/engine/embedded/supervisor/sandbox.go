@@ -5,6 +5,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"skerry/internal/engine"
@@ -17,13 +18,13 @@ import (
 type sandbox struct {
 	name    string
 	account string
-	network engine.Network // as the first container has it
-	made    chan struct{}  // closed when there is a slot, or never will be
+	made    chan struct{} // closed when there is a slot, or never will be
 	slot    *network.Slot
 
 	// with sandboxes.mu
-	users   int  // containers
-	changed bool // a container may have changed the network
+	network engine.Network // as the first container had it, or Connect has made it
+	users   int            // containers
+	changed bool           // a container may have changed the network
 }
 
 // sandboxes are all of them.
@@ -47,8 +48,9 @@ func (s *supervisor) join(c *container, n engine.Network) error {
 			err = s.makeSlot(box)
 		}
 		<-box.made
+		own := s.boxes.networkOf(box)
 		if err == nil && box.slot != nil {
-			err = box.agree(c.account, n)
+			err = box.agree(&own, c.account, n)
 		}
 		if err != nil {
 			s.leave(c.id, box, false, nil)
@@ -59,7 +61,7 @@ func (s *supervisor) join(c *container, n engine.Network) error {
 			continue // who was first has failed; now perhaps this one
 		}
 		c.box, c.slot = box, box.slot
-		c.host = box.network.Mode == engine.NetworkHost
+		c.host = own.Mode == engine.NetworkHost
 		return nil
 	}
 }
@@ -97,8 +99,26 @@ func (s *supervisor) makeSlot(box *sandbox) (err error) {
 	return err
 }
 
-// agree says whether a container may share the sandbox.
-func (b *sandbox) agree(account string, n engine.Network) error {
+// networkOf is a sandbox's network as it is now.
+func (b *sandboxes) networkOf(box *sandbox) engine.Network {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return box.network
+}
+
+// hold keeps a sandbox, until it is left; false: it has ended.
+func (b *sandboxes) hold(box *sandbox) (engine.Network, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.byName[box.name] != box {
+		return engine.Network{}, false
+	}
+	box.users++
+	return box.network, true
+}
+
+// agree says whether a container may share the sandbox, which has the network own.
+func (b *sandbox) agree(own *engine.Network, account string, n engine.Network) error {
 	bad := func(what string, has, wants any) error {
 		return fmt.Errorf("engine: %w: the sandbox %s has the %s %q, not %q", engine.ErrInvalid, b.name, what, has, wants)
 	}
@@ -108,25 +128,33 @@ func (b *sandbox) agree(account string, n engine.Network) error {
 		}
 		return m
 	}
-	own := &b.network
 	switch {
 	case account != b.account:
 		return bad("account", b.account, account)
 	case n.Mode == "" && n.Sandbox != "":
-		if own.Mode != engine.NetworkNAT && (own.Mode != engine.NetworkNamed || own.Internal) && len(n.Ports) > 0 {
+		if own.Mode != engine.NetworkNAT && own.Mode != engine.NetworkNamed && len(n.Ports) > 0 {
 			return fmt.Errorf("engine: %w: published ports in network %q", engine.ErrInvalid, own.Mode)
 		}
 		return nil
 	case mode(n.Mode) != mode(own.Mode):
 		return bad("network mode", own.Mode, n.Mode)
-	case n.Name != own.Name:
-		return bad("network", own.Name, n.Name)
-	case n.Address != own.Address:
-		return bad("address", own.Address.String(), n.Address.String())
-	case !slices.Equal(slices.Sorted(slices.Values(n.Groups)), slices.Sorted(slices.Values(own.Groups))):
-		return bad("security groups", own.Groups, n.Groups)
+	case !slices.EqualFunc(n.Links(), own.Links(), sameLink):
+		return bad("networks", text(own.Links()), text(n.Links()))
 	}
 	return nil
+}
+
+func sameLink(a, b engine.Link) bool {
+	return a.Name == b.Name && a.Address == b.Address &&
+		slices.Equal(slices.Sorted(slices.Values(a.Groups)), slices.Sorted(slices.Values(b.Groups)))
+}
+
+func text(all []engine.Link) string {
+	var words []string
+	for _, l := range all {
+		words = append(words, fmt.Sprintf("%s %s %q", l.Name, l.Address, l.Groups))
+	}
+	return strings.Join(words, ", ")
 }
 
 // leave counts a container out; changed says that it may have changed the

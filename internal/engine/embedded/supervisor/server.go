@@ -111,6 +111,8 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 			return s.fail(conn, engine.ErrInvalid)
 		}
 		return s.fail(conn, s.update(c, *req.Limits))
+	case protocol.OpConnect:
+		return s.fail(conn, s.connect(c, req.Links))
 	case protocol.OpAttach:
 		if req.Mount == nil {
 			return s.fail(conn, engine.ErrInvalid)

@@ -74,6 +74,7 @@ type supervisor struct {
 	boxes    sandboxes
 	together boundaries
 	firewall sync.Mutex // of SetFirewall
+	linking  sync.Mutex // one connect at a time, before containers
 	roots    *rootfs.Roots
 	spares   spares
 	kept     kept
