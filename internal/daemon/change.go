@@ -2,27 +2,29 @@ package daemon
 
 import (
 	"encoding/json"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 )
 
-// readChanges reads the lines of --change: instructions of a Dockerfile that say
-// something of an image's containers.
-func readChanges(lines []string) (*container.Config, error) {
-	c := &container.Config{}
+// applyChanges does what the lines of --change say: instructions of a Dockerfile that
+// say something of an image's containers.
+func applyChanges(c *container.Config, lines []string) error {
 	for _, line := range lines {
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		verb, rest = strings.ToUpper(verb), strings.TrimSpace(rest)
 		if rest == "" {
-			return nil, badRequest("%s requires at least one argument", verb)
+			return badRequest("%s requires at least one argument", verb)
 		}
 		if err := change(c, verb, rest); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 func change(c *container.Config, verb, rest string) error {
@@ -56,7 +58,16 @@ func change(c *container.Config, verb, rest string) error {
 		if json.Unmarshal([]byte(rest), &all) != nil {
 			all = strings.Fields(rest)
 		}
-		c.Volumes = setOf(all)
+		for _, v := range all {
+			if c.Volumes == nil {
+				c.Volumes = map[string]struct{}{}
+			}
+			c.Volumes[v] = struct{}{}
+		}
+	case "ONBUILD":
+		c.OnBuild = append(c.OnBuild, rest)
+	case "HEALTHCHECK":
+		return changeHealth(c, rest)
 	case "ENV", "LABEL":
 		return changePairs(c, verb, rest)
 	default:
@@ -89,7 +100,7 @@ func changePairs(c *container.Config, verb, rest string) error {
 			return badRequest("Syntax error - can't find = in %q. Must be of the form: name=value", pair)
 		}
 		if verb == "ENV" {
-			c.Env = append(c.Env, pair)
+			c.Env = append(slices.DeleteFunc(c.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") }), pair)
 			continue
 		}
 		if c.Labels == nil {
@@ -98,6 +109,48 @@ func changePairs(c *container.Config, verb, rest string) error {
 		c.Labels[name] = value
 	}
 	return nil
+}
+
+// changeHealth reads NONE, or options and CMD with a command.
+func changeHealth(c *container.Config, rest string) error {
+	h := &container.HealthConfig{}
+	for {
+		word, more, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		name, value, option := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+		if !strings.HasPrefix(word, "--") || !option {
+			break
+		}
+		rest = more
+		var err error
+		switch times := map[string]*time.Duration{"interval": &h.Interval, "timeout": &h.Timeout, "start-period": &h.StartPeriod, "start-interval": &h.StartInterval}; {
+		case times[name] != nil:
+			*times[name], err = time.ParseDuration(value)
+		case name == "retries":
+			h.Retries, err = strconv.Atoi(value)
+		default:
+			return badRequest("unknown flag: %s", name)
+		}
+		if err != nil {
+			return badRequest("invalid value %q of HEALTHCHECK --%s", value, name)
+		}
+	}
+	kind, text, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	text = strings.TrimSpace(text)
+	var all []string
+	switch {
+	case strings.EqualFold(kind, "NONE") && text == "":
+		h.Test = []string{"NONE"}
+	case !strings.EqualFold(kind, "CMD"):
+		return badRequest("Unknown type %q in HEALTHCHECK (try CMD)", strings.ToUpper(kind))
+	case text == "":
+		return badRequest("Missing command after HEALTHCHECK CMD")
+	case json.Unmarshal([]byte(text), &all) == nil:
+		h.Test = append([]string{"CMD"}, all...)
+	default:
+		h.Test = []string{"CMD-SHELL", text}
+	}
+	c.Healthcheck = h
+	return validateHealth(h)
 }
 
 // words splits a line at blanks that are neither quoted nor escaped.

@@ -61,6 +61,11 @@ func (d *Daemon) listContainers(c *call) error {
 		if !match(row, s) {
 			continue
 		}
+		if c.flag("size") {
+			if s.SizeRw, s.SizeRootFs, err = d.sizes(c.Context(), row); err != nil {
+				return err
+			}
+		}
 		if out = append(out, *s); limit > 0 && len(out) == limit {
 			break
 		}

@@ -109,8 +109,8 @@ func (d *Daemon) table() []route {
 
 		{post, "/build", absent("docker build; build elsewhere, then push or load")}, {post, "/build/prune", d.pruneBuilds},
 		{post, "/build/cancel", absent("docker build")}, {post, "/session", absent("BuildKit sessions")}, {post, "/grpc", absent("BuildKit")},
-		{post, "/commit", absent("docker commit")}, {get, "/images/search", absent("docker search")},
-		{get, "/containers/{id}/changes", absent("docker diff")}, {get, "/containers/{id}/attach/ws", absent("attaching by WebSocket")},
+		{post, "/commit", d.commit}, {get, "/images/search", absent("docker search")},
+		{get, "/containers/{id}/changes", d.changes}, {get, "/containers/{id}/attach/ws", absent("attaching by WebSocket")},
 		{get, "/distribution/{name...}/json", absent("inspecting an image in its registry")},
 		{get, "/swarm", noSwarm}, {post, "/swarm/init", absent("swarm mode")}, {post, "/swarm/join", absent("swarm mode")},
 		{get, "/nodes", noSwarm}, {get, "/nodes/{x}", noSwarm}, {get, "/services", noSwarm}, {get, "/services/{x}", noSwarm},

@@ -33,7 +33,7 @@
 //
 // # What is left out
 //
-// These answer 501 and say so: docker build, commit, diff, search, swarm mode,
+// These answer 501 and say so: docker build, search, swarm mode,
 // plugins, checkpoints, attaching by WebSocket; IPv6, MAC addresses and volume
 // drivers; and the settings that refuse lists. Unlike Docker's:
 //

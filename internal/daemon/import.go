@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
 	"skerry/internal/engine"
@@ -27,8 +28,8 @@ func (d *Daemon) importImage(c *call) error {
 	if c.query.Get("fromSrc") != "-" {
 		return unsupported("docker import of a URL; fetch it, and import the file")
 	}
-	settings, err := readChanges(c.query["changes"])
-	if err != nil {
+	settings := &container.Config{}
+	if err := applyChanges(settings, c.query["changes"]); err != nil {
 		return err
 	}
 	name := c.query.Get("repo")

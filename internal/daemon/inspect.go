@@ -234,6 +234,13 @@ func (d *Daemon) inspectContainer(c *call) error {
 	if out.NetworkSettings, err = d.networkSettings(c.Context(), row, cfg); err != nil {
 		return err
 	}
+	if c.flag("size") {
+		written, all, err := d.sizes(c.Context(), row)
+		if err != nil {
+			return err
+		}
+		out.SizeRw, out.SizeRootFs = &written, &all
+	}
 	return c.ok(out)
 }
 

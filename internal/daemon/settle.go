@@ -111,6 +111,8 @@ func (d *Daemon) compare(ctx context.Context, row *containerRow, there map[strin
 		return d.exited(ctx, row.ID, engine.Exit{Code: lostCode, Reason: "lost with the machine's last run", Started: row.Started, Finished: d.clock.Now()})
 	case row.running() && st.State == engine.Exited && st.Exit != nil:
 		return d.exited(ctx, row.ID, *st.Exit)
+	case row.State == container.StateRunning && st.State == engine.Frozen:
+		return d.letGo(ctx, row.ID)
 	case !row.running() && (st.State == engine.Running || st.State == engine.Frozen):
 		return d.adopt(ctx, row.ID)
 	}

@@ -164,6 +164,9 @@ func (d *Daemon) diskUsage(c *call) error {
 		if err != nil {
 			return err
 		}
+		if s.SizeRw, s.SizeRootFs, err = d.sizes(ctx, row); err != nil {
+			return err
+		}
 		cs = append(cs, s)
 	}
 	is, layers := []image.Summary{}, int64(0)

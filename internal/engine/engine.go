@@ -128,6 +128,14 @@ type Engine interface {
 	// WriteFiles unpacks a tar archive into a folder of a container, in
 	// whatever state. Nothing outside of the container can be reached by it.
 	WriteFiles(ctx context.Context, id ID, path string, archive io.Reader) error
+	// Changes lists what a container, in whatever state, has changed of the files of
+	// its image, by path. What is mounted does not count.
+	Changes(ctx context.Context, id ID) ([]Change, error)
+	// Written is how many bytes the files have by which it has changed it.
+	Written(ctx context.Context, id ID) (int64, error)
+	// Commit makes an image of a container's image and its Changes, as they are at
+	// the moment: freeze one that runs, if they are to belong together.
+	Commit(ctx context.Context, id ID, spec CommitSpec) (Image, error)
 	// Stats reads the counters of a container that has not exited.
 	Stats(ctx context.Context, id ID) (Stats, error)
 	// Logs gives what the container wrote, from a cursor on. Everything
@@ -171,6 +179,8 @@ type Capabilities struct {
 	Images bool
 	// Groups: Spec.Group. Populate: Mount.Populate.
 	Groups, Populate bool
+	// Layers: Changes, Written and Commit, of containers of images.
+	Layers bool
 	// Disks: MountDisk, and Root.Size.
 	Disks bool
 	// Missing lists what is off, why, and the command that mends it.

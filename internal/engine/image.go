@@ -116,6 +116,14 @@ type ImageHistory struct {
 	Empty                      bool // it made no layer
 }
 
+// CommitSpec says what Engine.Commit makes of a container.
+type CommitSpec struct {
+	Name            string // of the image, if not empty
+	Author, Comment string
+	CreatedBy       string      // of its history: what the container ran
+	Config          ImageConfig // all of it
+}
+
 // Removed is what Images.Remove and Prune took away.
 type Removed struct {
 	Names  []string // untagged
@@ -152,5 +160,38 @@ func (c *ImageConfig) Environ(given []string) []string {
 	set([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
 	set(c.Env)
 	set(given)
+	return out
+}
+
+// Docker is the configuration in the JSON of Docker and of the OCI image format.
+func (c *ImageConfig) Docker() map[string]any {
+	out := map[string]any{}
+	put := func(name string, value any, is bool) {
+		if is {
+			out[name] = value
+		}
+	}
+	set := func(all []string) map[string]any {
+		m := map[string]any{}
+		for _, name := range all {
+			m[name] = struct{}{}
+		}
+		return m
+	}
+	put("Entrypoint", c.Entrypoint, c.Entrypoint != nil)
+	put("Cmd", c.Command, c.Command != nil)
+	put("Env", c.Env, len(c.Env) > 0)
+	put("WorkingDir", c.Dir, c.Dir != "")
+	put("User", c.User, c.User != "")
+	put("Labels", c.Labels, len(c.Labels) > 0)
+	put("ExposedPorts", set(c.Ports), len(c.Ports) > 0)
+	put("Volumes", set(c.Volumes), len(c.Volumes) > 0)
+	put("StopSignal", c.StopSignal, c.StopSignal != "")
+	put("Shell", c.Shell, len(c.Shell) > 0)
+	put("OnBuild", c.OnBuild, len(c.OnBuild) > 0)
+	if h := c.Health; h != nil {
+		out["Healthcheck"] = map[string]any{"Test": h.Test, "Interval": h.Interval, "Timeout": h.Timeout, "StartPeriod": h.Start,
+			"StartInterval": h.StartEvery, "Retries": h.Retries}
+	}
 	return out
 }

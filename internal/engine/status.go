@@ -96,6 +96,23 @@ type Streams struct {
 	Started func(pid int)
 }
 
+// ChangeKind says what became of a file.
+type ChangeKind uint8
+
+// The kinds of change, by Docker's numbers.
+const (
+	Modified ChangeKind = 0
+	Added    ChangeKind = 1
+	Deleted  ChangeKind = 2
+)
+
+// Change is a file or folder that is not as the image has it. A folder in which
+// something has changed has changed.
+type Change struct {
+	Path string
+	Kind ChangeKind
+}
+
 // EventKind says what happened.
 type EventKind string
 

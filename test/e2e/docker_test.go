@@ -224,6 +224,31 @@ func TestDockerFiles(t *testing.T) {
 	d.docker("rm", "donor")
 }
 
+// diff, commit and sizes, of what a container has written.
+func TestDockerCommit(t *testing.T) {
+	d := startDocker(t)
+	d.docker("run", "-d", "--name", "box", "-v", "/elsewhere", "busybox", "sh", "-c",
+		"echo 12345 > /data/more; rm /data/seed; mkdir /new; echo x > /elsewhere/x; touch /new/done; while :; do sleep 0.05; done")
+	eventually(t, patience, func() error { _, _, err := d.try("", "docker", "exec", "box", "test", "-e", "/new/done"); return err })
+	d.says("C /data\nA /data/more\nD /data/seed\nA /elsewhere\nA /new\nA /new/done", "diff", "box")
+	if out := d.docker("ps", "-s", "--format", "{{.Size}}"); !regexp.MustCompile(`^6B \(virtual [0-9.]+MB\)\n$`).MatchString(out) {
+		t.Errorf("%q", out)
+	}
+	d.says("6", "inspect", "-s", "-f", "{{.SizeRw}}", "box")
+	d.docker("commit", "-a", "somebody", "-m", "by hand", "-c", `CMD ["cat", "/data/more"]`, "-c", "LABEL made=yes", "box", "made:v1")
+	d.says("12345", "run", "--rm", "made:v1")
+	d.says("more", "run", "--rm", "made:v1", "ls", "/data")
+	d.says("somebody by hand yes", "inspect", "-f", "{{.Author}} {{.Comment}} {{.Config.Labels.made}}", "made:v1")
+	d.says("running", "inspect", "-f", "{{.State.Status}}", "box")
+	d.docker("rm", "-f", "-v", "box")
+	// The image is like any other: it can be saved, and what it was made of removed.
+	saved := filepath.Join(d.home, "made.tar")
+	d.docker("save", "-o", saved, "made:v1")
+	d.docker("rmi", "made:v1", "busybox")
+	d.docker("load", "-i", saved)
+	d.says("12345", "run", "--rm", "made:v1")
+}
+
 // truncated is a copy of the first half of a file.
 func truncated(t *testing.T, path string) string {
 	t.Helper()

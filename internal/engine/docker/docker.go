@@ -211,6 +211,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 		return c, nil
 	}
 	c.Runs, c.Images, c.Exec, c.Freeze, c.Outside, c.Terminals, c.Ports = true, true, true, true, true, true, true
+	c.Layers = true
 	c.Init = info.InitBinary != ""
 	c.MemoryLimit, c.CPULimit, c.PidsLimit, c.OOMDetection = info.MemoryLimit, info.CPUCfsQuota, info.PidsLimit, info.MemoryLimit
 	c.Cgroups = 1

@@ -330,7 +330,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 	if err != nil {
 		return engine.Capabilities{}, err
 	}
-	r.Info.Images = d.hold != nil
+	r.Info.Images, r.Info.Layers = d.hold != nil, d.store != nil
 	hasDisks(r.Info)
 	return *r.Info, nil
 }

@@ -65,6 +65,7 @@ type Fake struct {
 	seq        engine.Cursor
 	pulled     map[string]engine.Image // by name
 	ports      uint16                  // chosen so far
+	commits    int
 }
 
 // OutOfMemory is the code by which a Program says that it was killed for memory.
@@ -89,6 +90,7 @@ type container struct {
 	size      engine.Cursor
 	mounts    []engine.Mount
 	limits    engine.Limits
+	changes   []engine.Change
 	listeners map[string]io.Closer
 	addresses map[string]string
 	signals   chan syscall.Signal

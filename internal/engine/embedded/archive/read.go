@@ -122,6 +122,8 @@ type reader struct {
 	tw   *tar.Writer
 	seen map[inode]string // files with several names
 	dev  string           // what the container's /dev is called; empty: it is not in there
+	// of layers: folders without what is in them, and attributes of files
+	flat, attributes bool
 }
 
 // add writes what is called base in a folder, as name.
@@ -170,7 +172,7 @@ func (x *reader) folder(parent int, base string, h *tar.Header) error {
 	if err := x.tw.WriteHeader(h); err != nil {
 		return err
 	}
-	if ofKernel(fd) || x.dev != "" && name == x.dev {
+	if x.flat || ofKernel(fd) || x.dev != "" && name == x.dev {
 		return nil
 	}
 	for {
@@ -212,6 +214,7 @@ func (x *reader) file(parent int, base string, h *tar.Header) error {
 		x.seen[id] = h.Name
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
+	x.xattrs(fd, h)
 	if err := x.tw.WriteHeader(h); err != nil {
 		return err
 	}

@@ -39,7 +39,8 @@ const (
 	OpInput    = "input"   // the answer comes with a descriptor
 	OpEndInput = "end input"
 	OpResize   = "resize"
-	OpRoot     = "root" // the answer comes with a descriptor (O_PATH)
+	OpRoot     = "root"  // the answer comes with a descriptor (O_PATH)
+	OpLayer    = "layer" // the answer comes with a descriptor (O_PATH), if anything can have been written
 	OpStats    = "stats"
 	OpLog      = "log" // how far the log reaches, everything written included; with After waits for more
 	OpEvents   = "events"
@@ -91,6 +92,9 @@ type Reply struct {
 type Root struct {
 	Base     uint32 // the machine's id of the container's 0
 	ReadOnly bool   // all of it
+	// of OpLayer: what is below
+	Image  string   `json:",omitempty"`
+	Layers []string `json:",omitempty"` // folders, the lowest first
 }
 
 // Log says how far a container's log reaches.

@@ -148,7 +148,8 @@ func (t *Tree) mount() error {
 		}
 		lower[len(lower)-1-n] = name
 	}
-	options := "index=off,lowerdir=" + strings.Join(lower, ":")
+	// what is written has whole files and folders, at their places
+	options := "index=off,redirect_dir=off,metacopy=off,lowerdir=" + strings.Join(lower, ":")
 	if len(t.layers) > len(lower) {
 		if err := place("u", t.layers[len(lower)]); err != nil {
 			return err
@@ -439,10 +440,16 @@ func workFolder(root int, dir string) error {
 	return nil
 }
 
-// Open opens (O_PATH) the root as it is without what is mounted on it.
-func (t *Tree) Open() (fd int, err error) {
+// Open opens (O_PATH) the root as it is without what is mounted on it, and OpenUpper
+// the folder of what was written to it.
+func (t *Tree) Open() (fd int, err error) { return t.open("/o") }
+
+// OpenUpper is for a tree to which something can be written.
+func (t *Tree) OpenUpper() (fd int, err error) { return t.open("/u/upper") }
+
+func (t *Tree) open(name string) (fd int, err error) {
 	err = t.roots.room.Do(func() (err error) {
-		fd, err = unix.Open(t.path+"/o", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(t.path+name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {

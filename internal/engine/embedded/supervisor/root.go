@@ -232,6 +232,28 @@ func (s *supervisor) rootFor(c *container) (fd int, root protocol.Root, err erro
 	return fd, root, nil
 }
 
+// layerOf opens (O_PATH) the folder of what a container of an image has written; -1:
+// nothing could be. c.mu is held.
+func (s *supervisor) layerOf(c *container) (fd int, root protocol.Root, err error) {
+	if c.spec == nil || c.image.id == "" {
+		return -1, root, fmt.Errorf("engine: what %s has written: only that of an image is known: %w", c.id, engine.ErrUnsupported)
+	}
+	fd, root, err = s.rootFor(c)
+	if err != nil {
+		return -1, root, err
+	}
+	unix.Close(fd)
+	root.Image, root.Layers = c.image.id, append([]string{s.skeleton()}, c.image.layers...)
+	if !c.written {
+		return -1, root, nil
+	}
+	fd, err = c.tree.OpenUpper()
+	return fd, root, err
+}
+
+// skeleton is the folder of the lowest layer of all images.
+func (s *supervisor) skeleton() string { return filepath.Join(s.cfg.Data, "skeleton") }
+
 // remount mounts the root of a container that has exited; c.mu is held.
 func (s *supervisor) remount(c *container) error {
 	if c.box == nil {

@@ -157,6 +157,18 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 		}
 		defer unix.Close(fd)
 		return conn.Send(protocol.Reply{Root: &root}, fd)
+	case protocol.OpLayer:
+		c.mu.Lock()
+		fd, root, err := s.layerOf(c)
+		c.mu.Unlock()
+		if err != nil {
+			return s.fail(conn, err)
+		}
+		if fd < 0 {
+			return conn.Send(protocol.Reply{Root: &root})
+		}
+		defer unix.Close(fd)
+		return conn.Send(protocol.Reply{Root: &root}, fd)
 	case protocol.OpWait:
 		c.mu.Lock()
 		run := c.run

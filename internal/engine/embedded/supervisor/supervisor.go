@@ -138,7 +138,7 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.roots, err = rootfs.NewRoots(templates, filepath.Join(cfg.Data, "skeleton")); err != nil {
+	if s.roots, err = rootfs.NewRoots(templates, s.skeleton()); err != nil {
 		return nil, err
 	}
 	s.disks = rootfs.NewDisks(protocol.DiskFolder(cfg.Data))
@@ -378,7 +378,7 @@ func (s *supervisor) end(forget bool) {
 	s.disks.Close()
 	err := errors.Join(s.pool.Close(), s.tree.Close())
 	if forget {
-		err = errors.Join(err, os.RemoveAll(s.logs()), os.RemoveAll(s.uppers()), os.RemoveAll(protocol.DiskFolder(s.cfg.Data)), os.RemoveAll(filepath.Join(s.cfg.Data, "skeleton")))
+		err = errors.Join(err, os.RemoveAll(s.logs()), os.RemoveAll(s.uppers()), os.RemoveAll(protocol.DiskFolder(s.cfg.Data)), os.RemoveAll(s.skeleton()))
 	}
 	if records, e := os.ReadDir(s.runs()); forget || e == nil && len(records) == 0 {
 		err = errors.Join(err, os.RemoveAll(s.cfg.Run))
