@@ -249,11 +249,7 @@ func (s *Statement) names(p *Principal) grant {
 
 // applies tells whether action, resource and conditions of a statement fit.
 func (v *evaluator) applies(s *Statement) bool {
-	if s.Action != nil {
-		if !matchAny(s.actions, v.action, false, nil) {
-			return false
-		}
-	} else if matchAny(s.notActions, v.action, false, nil) {
+	if !s.takesIn(v.action) {
 		return false
 	}
 	switch {
