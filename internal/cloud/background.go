@@ -14,7 +14,7 @@ func (p *parts) background(blobs blob.Store) []loop.Loop {
 		p.outbox.Loop(),      // woken by every transaction that emits
 		p.meter.FlushLoop(),  // by period
 		p.meter.FoldLoop(),   // by period
-		p.iam.FlushLoop(),    // by period: when access keys were last used
+		p.iam.FlushLoop(),    // by period: when keys, users and roles were last used
 		p.sts.SweepLoop(),    // by period: sessions that ended
 		p.logs.Sweep(),       // by period: retention, and what was deleted
 		p.logs.Storage(),     // by period

@@ -56,7 +56,7 @@ func (c *Cloud) build() error {
 	p.logs = logs.New(logs.Deps{Store: c.db, Clock: when, Log: log, Cloud: call, Outbox: p.outbox, Meter: p.meter})
 
 	var err error
-	if p.iam, err = iam.New(iam.Deps{Store: c.db, Clock: when, Log: log}); err != nil {
+	if p.iam, err = iam.New(iam.Deps{Store: c.db, Clock: when, Log: log, Services: func() []op.Service { return p.services }}); err != nil {
 		return err
 	}
 	p.sts = sts.New(sts.Deps{Store: c.db, Clock: when, Log: log, Identities: p.iam})
@@ -123,7 +123,7 @@ func (p *parts) stop() error {
 	err := stopLoops(p.loops)
 	ctx, cancel := context.WithTimeout(context.Background(), loopTime)
 	defer cancel()
-	return errors.Join(err, p.lambda.Close(ctx), p.meter.Flush(ctx))
+	return errors.Join(err, p.lambda.Close(ctx), p.iam.Flush(ctx), p.meter.Flush(ctx))
 }
 
 // erase removes what the services keep outside of the store and the blobs.

@@ -13,6 +13,9 @@ import (
 // Authorise asks the policies whether a scope has every access, and refuses in the
 // words of the JSON protocols.
 func (g *Gateway) Authorise(ctx context.Context, sc auth.Scope, needs []auth.Access) error {
+	for _, need := range needs {
+		g.note(sc, need.Action, sc.Request.Time)
+	}
 	return g.allow(ctx, sc, request{service: &service{api: &wire.Service{Protocols: []wire.Protocol{wire.AWSJSON11}}}}, needs)
 }
 

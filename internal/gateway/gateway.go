@@ -40,9 +40,11 @@ type Config struct {
 	// Domains are names besides the usual ones below which the cloud's hosts live:
 	// bucket.<domain>, s3.<domain>. May be nil.
 	Domains []string
-	// Used is told of each authenticated request, for the dates at which access keys
-	// and roles were last used. It must not block. May be nil.
-	Used func(p auth.Principal, signingName, region string, at time.Time)
+	// Used is told of each authenticated request and each call from inside, allowed
+	// or not, for the dates at which keys, users and roles were last used. action is
+	// an IAM action, such as s3:PutObject; it ends at the colon where the request
+	// names no operation that is built. It must not block. May be nil.
+	Used func(p auth.Principal, action, region string, at time.Time)
 	// EncodeDenial returns the message that EC2 adds to its refusals, which
 	// sts:DecodeAuthorizationMessage reads. May be nil.
 	EncodeDenial func(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision) (string, error)
@@ -60,7 +62,7 @@ type Gateway struct {
 	testKeys  func(string) bool
 	cors      BucketCORS
 	domains   []string
-	used      func(p auth.Principal, signingName, region string, at time.Time)
+	used      func(p auth.Principal, action, region string, at time.Time)
 	encode    func(ctx context.Context, sc auth.Scope, need auth.Access, d auth.Decision) (string, error)
 	clock     clock.Clock
 	log       *slog.Logger
@@ -72,8 +74,15 @@ type Gateway struct {
 // service is a service with its operations by name.
 type service struct {
 	api        *wire.Service
-	operations map[string]op.Operation
-	unsigned   bool // has operations that need no signature
+	operations map[string]operation
+	unsigned   bool   // has operations that need no signature
+	noAction   string // what is told to be used where the operation is unknown
+}
+
+// operation is an operation with its IAM action.
+type operation struct {
+	op.Operation
+	action string
 }
 
 // New makes a gateway. It fails if an operation is not in its service's tables,
@@ -100,7 +109,7 @@ func New(c Config) (*Gateway, error) {
 		g.used = func(auth.Principal, string, string, time.Time) {}
 	}
 	for _, s := range c.Services {
-		svc := &service{api: s.API, operations: map[string]op.Operation{}}
+		svc := &service{api: s.API, operations: map[string]operation{}, noAction: s.Namespace() + ":"}
 		svc.unsigned = slices.ContainsFunc(s.API.Operations, func(o wire.Operation) bool { return o.NoAuth })
 		for _, o := range s.Operations {
 			model := s.API.Operation(o.Name)
@@ -113,7 +122,7 @@ func New(c Config) (*Gateway, error) {
 			if _, twice := svc.operations[o.Name]; twice {
 				return nil, fmt.Errorf("gateway: %s.%s is there twice", s.API.ID, o.Name)
 			}
-			svc.operations[o.Name] = o
+			svc.operations[o.Name] = operation{o, s.Action(o.Name)}
 		}
 		g.services = append(g.services, svc)
 		g.byID[s.API.ID] = svc
@@ -187,7 +196,7 @@ func (g *Gateway) serve(a *answer, r *http.Request) error {
 // request is a decoded request: an operation and its input.
 type request struct {
 	service *service
-	op      op.Operation
+	op      operation
 	input   any
 	call    *wire.Call // nil for calls from inside
 }
@@ -200,13 +209,18 @@ func (g *Gateway) decode(to destination, c caller) (request, error) {
 	call, err := wire.Identify(to.service.api, to.request)
 	req := request{service: to.service, call: call}
 	if err != nil {
+		g.note(c.scope, to.service.noAction, c.scope.Request.Time)
 		return req, err
 	}
 	name := call.Operation.Name
+	o, built := to.service.operations[name]
+	if !built {
+		o.action = to.service.noAction
+	}
+	g.note(c.scope, o.action, c.scope.Request.Time)
 	if err := signedEnough(to, c.scope, call.Operation); err != nil {
 		return req, err
 	}
-	o, built := to.service.operations[name]
 	if !built || !call.Operation.Built() {
 		return req, notBuilt(to.service.api, call.Protocol, name)
 	}
@@ -215,6 +229,15 @@ func (g *Gateway) decode(to destination, c caller) (request, error) {
 		return req, err
 	}
 	return req, wire.Validate(to.service.api, call.Operation, req.input)
+}
+
+// note tells what a caller has tried to use. Callers without a credential of their
+// own have used nothing.
+func (g *Gateway) note(sc auth.Scope, action string, at time.Time) {
+	switch sc.Principal.Kind {
+	case auth.Root, auth.User, auth.AssumedRole, auth.FederatedUser:
+		g.used(sc.Principal, action, sc.Region, at)
+	}
 }
 
 // notBuilt is the answer for an operation that exists on AWS and not here.
@@ -257,6 +280,7 @@ func (g *Gateway) Call(ctx context.Context, sc auth.Scope, serviceID, operation 
 		return nil, fmt.Errorf("gateway: %s.%s takes *%v, not %T", serviceID, operation, o.In, in)
 	}
 	start := g.clock.Now()
+	g.note(sc, o.action, start)
 	var out any
 	err := g.guarded(func() (err error) {
 		out, err = g.call(ctx, sc, svc, o, in)
@@ -267,7 +291,7 @@ func (g *Gateway) Call(ctx context.Context, sc auth.Scope, serviceID, operation 
 }
 
 // call is serve without a wire.
-func (g *Gateway) call(ctx context.Context, sc auth.Scope, svc *service, o op.Operation, in any) (any, error) {
+func (g *Gateway) call(ctx context.Context, sc auth.Scope, svc *service, o operation, in any) (any, error) {
 	if err := wire.Validate(svc.api, svc.api.Operation(o.Name), in); err != nil {
 		return nil, err
 	}

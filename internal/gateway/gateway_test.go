@@ -55,8 +55,49 @@ func TestRoutes(t *testing.T) {
 	if w.gateway.Failures() != 0 || w.gateway.Requests() != uint64(len(tests)) {
 		t.Errorf("%d failures of %d requests", w.gateway.Failures(), w.gateway.Requests())
 	}
-	if len(w.used) == 0 || w.used[0] != "AKIAANN sqs us-east-1" {
-		t.Errorf("used: %v", w.used)
+}
+
+// What is tried is told whether or not it succeeds, and only of those who proved who
+// they are.
+func TestUsed(t *testing.T) {
+	w := newWorld(t)
+	const queue = `{"QueueUrl":"http://127.0.0.1:4566/123456789012/q","MessageBody":"hello"}`
+	wrong := ann
+	wrong.Secret = "wrong"
+	url, body := "http://127.0.0.1:4566/123456789012/q", "hello"
+	inside := func(sc auth.Scope) func() {
+		return func() {
+			_, _ = w.gateway.Call(t.Context(), sc, "sqs", "SendMessage", &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body}) // refused or not
+		}
+	}
+	wire := func(c auth.Credential, what call) func() { return func() { w.do(c, what) } }
+	role := auth.Principal{Kind: auth.AssumedRole, Account: account, ID: "AROAROLE:night", ARN: "arn:aws:sts::" + account + ":assumed-role/r/night"}
+	for _, tt := range []struct {
+		name string
+		try  func()
+		want string
+	}{
+		{"allowed", wire(ann, sqsCall("SendMessage", queue)), "AKIAANN sqs:SendMessage us-east-1"},
+		{"an action of another name", wire(ann, call{"GET", "/", "", "s3", nil}), "AKIAANN s3:ListAllMyBuckets us-east-1"},
+		{"a prefix of another name", wire(ann, call{"POST", "/service/GraniteServiceVersion20100801/operation/ListMetrics", "\xa0", "monitoring", []string{"Smithy-Protocol", "rpc-v2-cbor", "Content-Type", "application/cbor"}}), "AKIAANN cloudwatch:ListMetrics us-east-1"},
+		{"denied", wire(guest, sqsCall("SendMessage", queue)), "AKIAGUEST sqs:SendMessage us-east-1"},
+		{"malformed", wire(ann, sqsCall("SendMessage", "{")), "AKIAANN sqs:SendMessage us-east-1"},
+		{"not built", wire(ann, sqsCall("CreateQueue", "{}")), "AKIAANN sqs: us-east-1"},
+		{"unknown", wire(ann, sqsCall("Fly", "{}")), "AKIAANN sqs: us-east-1"},
+		{"wrongly signed", wire(wrong, sqsCall("SendMessage", queue)), ""},
+		{"unsigned", wire(auth.Credential{}, sqsCall("SendMessage", queue)), ""},
+		{"from inside as a role", inside(auth.NewScope(role, "eu-west-1", auth.Request{})), " sqs:SendMessage eu-west-1"},
+		{"from inside as a service", inside(auth.ServiceScope("s3.amazonaws.com", account, "us-east-1", "", "1", now)), ""},
+	} {
+		w.mu.Lock()
+		w.used = nil
+		w.mu.Unlock()
+		tt.try()
+		w.mu.Lock()
+		if got := strings.Join(w.used, "; "); got != tt.want {
+			t.Errorf("%s: used %q, want %q", tt.name, got, tt.want)
+		}
+		w.mu.Unlock()
 	}
 }
 

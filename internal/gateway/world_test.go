@@ -121,10 +121,10 @@ func newWorld(t testing.TB) *world {
 		Log:      slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: level})),
 		TestKeys: func(key string) bool { return key == everybody.AccessKey },
 		CORS:     w,
-		Used: func(p auth.Principal, service, region string, _ time.Time) {
+		Used: func(p auth.Principal, action, region string, _ time.Time) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.used = append(w.used[:min(len(w.used), 10)], p.AccessKey+" "+service+" "+region)
+			w.used = append(w.used[:min(len(w.used), 10)], p.AccessKey+" "+action+" "+region)
 		},
 	})
 	if err != nil {
@@ -161,7 +161,7 @@ func (w *world) services() []op.Service {
 		return "arn:aws:sqs:us-east-1:" + account + ":" + url[strings.LastIndexByte(url, '/')+1:]
 	}
 	return []op.Service{
-		{API: s3.Schema, Operations: w.s3()},
+		{API: s3.Schema, Operations: w.s3(), Actions: map[string]string{"ListBuckets": "ListAllMyBuckets"}},
 		{API: sqs.Schema, Operations: []op.Operation{
 			on("SendMessage", "sqs:SendMessage", queue, func(_ context.Context, _ auth.Scope, in *sqs.SendMessageInput) (*sqs.SendMessageOutput, error) {
 				return &sqs.SendMessageOutput{MessageId: in.MessageBody}, nil

@@ -73,6 +73,29 @@ func (o Operation) Do(ctx context.Context, sc auth.Scope, in any) (any, error) {
 type Service struct {
 	API        *wire.Service
 	Operations []Operation
+	// Actions are the IAM actions of the operations whose action has another name
+	// than they: ListBuckets is ListAllMyBuckets.
+	Actions map[string]string
+	// Data are the operations on what a resource holds rather than on the resource,
+	// such as GetObject. IAM tells when a service was last used by them, and does not
+	// tell the action.
+	Data []string
+}
+
+// Namespace is the service's prefix in the actions of policies.
+func (s Service) Namespace() string {
+	if s.API.SigningName == "monitoring" {
+		return "cloudwatch"
+	}
+	return s.API.SigningName
+}
+
+// Action returns the IAM action of an operation, such as s3:ListAllMyBuckets.
+func (s Service) Action(operation string) string {
+	if a, ok := s.Actions[operation]; ok {
+		operation = a
+	}
+	return s.Namespace() + ":" + operation
 }
 
 // Caller reaches the operations of other services in process: the same

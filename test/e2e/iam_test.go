@@ -9,9 +9,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,95 @@ func TestSTSCLI(t *testing.T) {
 	}
 }
 
+// The CLI asks what a policy's user and role have tried, refused calls and what a
+// session did included. The answer outlives an orderly stop.
+func TestLastAccessedCLI(t *testing.T) {
+	s := start(t)
+	account := strings.TrimSpace(s.aws("sts", "get-caller-identity", "--query", "Account", "--output", "text"))
+	iam := "arn:aws:iam::" + account + ":"
+	policy := strings.TrimSpace(s.aws("iam", "create-policy", "--policy-name", "work", "--query", "Policy.Arn", "--output", "text", "--policy-document",
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["s3:*","sts:AssumeRole","iam:ListRoles","lambda:Invoke*"],"Resource":"*"}}`))
+	s.aws("iam", "create-user", "--user-name", "otto")
+	s.aws("iam", "create-role", "--role-name", "worker", "--assume-role-policy-document",
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"`+account+`"},"Action":"sts:AssumeRole"}}`)
+	s.aws("iam", "attach-user-policy", "--user-name", "otto", "--policy-arn", policy)
+	s.aws("iam", "attach-role-policy", "--role-name", "worker", "--policy-arn", policy)
+	var key struct {
+		AccessKey struct{ AccessKeyID, SecretAccessKey string }
+	}
+	unmarshal(t, s.aws("iam", "create-access-key", "--user-name", "otto", "--output", "json"), &key)
+	otto := s.identity(key.AccessKey.AccessKeyID, key.AccessKey.SecretAccessKey, "")
+	var session struct {
+		Credentials struct{ AccessKeyID, SecretAccessKey, SessionToken string }
+	}
+	out, e, err := otto("sts", "assume-role", "--role-arn", iam+"role/worker", "--role-session-name", "night", "--output", "json")
+	if err != nil {
+		t.Fatal(e)
+	}
+	unmarshal(t, out, &session)
+	if _, e, err = otto("iam", "create-user", "--user-name", "x"); err == nil || !strings.Contains(e, "AccessDenied") {
+		t.Fatalf("what the user may not: %s", e)
+	}
+	night := s.identity(session.Credentials.AccessKeyID, session.Credentials.SecretAccessKey, session.Credentials.SessionToken)
+	if _, e, err = night("s3api", "list-buckets", "--region", "eu-west-1"); err != nil {
+		t.Fatal(e)
+	}
+
+	const want = `iam 1 user/otto us-east-1 ListRoles-; lambda 0 ; s3 1 role/worker eu-west-1 ListAllMyBuckets+; sts 1 user/otto us-east-1 AssumeRole+`
+	if got := s.lastAccessed(policy, iam, "ListRoles", "ListAllMyBuckets", "AssumeRole"); got != want {
+		t.Errorf("the report: %s\nwant %s", got, want)
+	}
+	s.stop()
+	s.restart()
+	if got := s.lastAccessed(policy, iam, "ListRoles", "ListAllMyBuckets", "AssumeRole"); got != want {
+		t.Errorf("the report after a stop: %s\nwant %s", got, want)
+	}
+	if _, e, err = s.tryAWS("iam", "generate-service-last-accessed-details", "--arn", iam+"role/nobody"); err == nil || !strings.Contains(e, "NoSuchEntity") {
+		t.Errorf("of nobody: %s", e)
+	}
+	if _, e, err = s.tryAWS("iam", "create-service-specific-credential", "--user-name", "otto", "--service-name", "codecommit.amazonaws.com"); err == nil || !strings.Contains(e, "NotImplemented") {
+		t.Errorf("what is not built: %s", e)
+	}
+}
+
+// lastAccessed asks for a report and tells its services, with some of the actions
+// and whether they were tried.
+func (s *server) lastAccessed(of, prefix string, actions ...string) string {
+	s.t.Helper()
+	job := strings.TrimSpace(s.aws("iam", "generate-service-last-accessed-details", "--arn", of, "--granularity", "ACTION_LEVEL", "--query", "JobId", "--output", "text"))
+	var report struct {
+		JobStatus            string
+		ServicesLastAccessed []struct {
+			ServiceNamespace, LastAuthenticatedEntity, LastAuthenticatedRegion string
+			TotalAuthenticatedEntities                                         int
+			TrackedActionsLastAccessed                                         []struct{ ActionName, LastAccessedTime string }
+		}
+	}
+	unmarshal(s.t, s.aws("iam", "get-service-last-accessed-details", "--job-id", job, "--output", "json"), &report)
+	if report.JobStatus != "COMPLETED" {
+		s.t.Errorf("the report is %s", report.JobStatus)
+	}
+	var lines []string
+	for _, r := range report.ServicesLastAccessed {
+		l := fmt.Sprintf("%s %d %s", r.ServiceNamespace, r.TotalAuthenticatedEntities, strings.TrimPrefix(r.LastAuthenticatedEntity, prefix))
+		if r.LastAuthenticatedRegion != "" {
+			l += " " + r.LastAuthenticatedRegion
+		}
+		for _, a := range r.TrackedActionsLastAccessed {
+			if !slices.Contains(actions, a.ActionName) {
+				continue
+			}
+			if l += " " + a.ActionName; a.LastAccessedTime != "" {
+				l += "+"
+			} else {
+				l += "-"
+			}
+		}
+		lines = append(lines, l)
+	}
+	return strings.Join(lines, "; ")
+}
+
 // identity runs the CLI with other credentials.
 func (s *server) identity(id, secret, token string) func(args ...string) (stdout, stderr string, err error) {
 	return func(args ...string) (string, string, error) {
@@ -127,7 +218,7 @@ func (s *server) identity(id, secret, token string) func(args ...string) (stdout
 	}
 }
 
-func unmarshal(t *testing.T, text string, into any) {
+func unmarshal(t testing.TB, text string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		t.Fatalf("%v in %s", err, text)

@@ -47,19 +47,23 @@ func benchAt(t testing.TB, dir string, client *http.Client) *bench {
 	b := &bench{t: t, ctx: t.Context(), clock: clock.NewFake(began), db: db}
 	t.Cleanup(func() { _ = db.Close() })
 	log := slog.New(slog.DiscardHandler)
-	if b.iam, err = iam.New(iam.Deps{Store: db, Clock: b.clock, Log: log}); err != nil {
+	if b.iam, err = iam.New(iam.Deps{Store: db, Clock: b.clock, Log: log, Services: b.services}); err != nil {
 		t.Fatal(err)
 	}
 	b.Service = sts.New(sts.Deps{Store: db, Clock: b.clock, Log: log, Identities: b.iam, HTTP: client})
 	b.gate, err = gateway.New(gateway.Config{
-		Services: []op.Service{b.iam.Service(), b.Service.Service(), servers()}, Directory: b.Service, Region: "us-east-1", Clock: b.clock, Log: log,
-		EncodeDenial: b.EncodeDenial,
+		Services: b.services(), Directory: b.Service, Region: "us-east-1", Clock: b.clock, Log: log,
+		EncodeDenial: b.EncodeDenial, Used: b.iam.Used,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.root = b.scope(iam.RootUser(account))
 	return b
+}
+
+func (b *bench) services() []op.Service {
+	return []op.Service{b.iam.Service(), b.Service.Service(), servers()}
 }
 
 func (b *bench) scope(p auth.Principal) auth.Scope {

@@ -58,7 +58,7 @@ func Run(t *testing.T, cloud Cloud) Count {
 			for _, o := range s.Operations {
 				total.Operations++
 				for _, p := range s.API.Protocols {
-					k := check{t: t, cloud: &cloud, api: s.API, op: o, model: s.API.Operation(o.Name), protocol: p, count: &total}
+					k := check{t: t, cloud: &cloud, action: s.Action(o.Name), api: s.API, op: o, model: s.API.Operation(o.Name), protocol: p, count: &total}
 					k.run()
 				}
 			}
@@ -72,6 +72,7 @@ func Run(t *testing.T, cloud Cloud) Count {
 type check struct {
 	t        *testing.T
 	cloud    *Cloud
+	action   string // of the operation, as the service tells it
 	api      *wire.Service
 	op       op.Operation
 	model    *wire.Operation
@@ -95,6 +96,7 @@ func (k *check) run() {
 		k.count.WronglySigned++
 		k.expect("wrongly signed", in, nil, wrong, []string{"SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure"})
 	}
+	k.checkAction(in)
 	if k.needsPermission(k.cloud.Stranger.Principal, in) {
 		k.count.Denied++
 		k.expect("denied", in, nil, k.cloud.Stranger, []string{"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", k.ruleError(k.cloud.Stranger.Principal, in)})
@@ -114,6 +116,17 @@ func (k *check) scope(p auth.Principal) auth.Scope {
 func (k *check) needsPermission(p auth.Principal, in any) bool {
 	needs, err := k.op.Access(context.Background(), k.scope(p), in)
 	return err != nil || len(needs) > 0
+}
+
+// checkAction looks for the operation's IAM action among those that its rule wants.
+func (k *check) checkAction(in any) {
+	needs, err := k.op.Access(context.Background(), k.scope(k.cloud.Stranger.Principal), in)
+	if err != nil || len(needs) == 0 {
+		return
+	}
+	if !slices.ContainsFunc(needs, func(a auth.Access) bool { return a.Action == k.action }) {
+		k.t.Errorf("%s.%s is said to be %s, and its rule wants %v", k.api.ID, k.op.Name, k.action, needs[0].Action)
+	}
 }
 
 // ruleError is the code of the error that the rule itself answers, such as

@@ -18,6 +18,8 @@
 //	iam/profiles     account, name                 instance profiles; by role
 //	iam/accesskeys   access key id                 by user, oldest first
 //	iam/uses         access key id or role id      when it was last used
+//	iam/accesses     user's or role's id, action   when it was last tried
+//	iam/jobs         account, job                  last accessed reports; by age
 //	iam/mfa          account, serial number        virtual MFA devices; by user
 //	iam/accounts     account                       alias and password policy
 //	iam/aliases      alias                         the account that has it
@@ -41,10 +43,17 @@
 //   - Deleting a service-linked role never finds it in use.
 //   - SSH keys, signing certificates and console passwords are kept and checked as
 //     documented, but no service of Skerry lets anybody in with them.
+//   - Last accessed reports are complete at once, tell uses a moment after they
+//     happen, and are kept for a week. They know the services of this cloud and the
+//     actions that are built in them. All actions but those of CloudTrail's data
+//     events are tracked; AWS's own list departs from that here and there. The kinds of
+//     resources that an action takes do not count.
+//   - ListPoliciesGrantingServiceAccess does not refuse prefixes that no service has.
 //   - Simulators: no Organizations policies.
 //   - SAML providers: no encrypted assertions.
-//   - Left out: service-specific credentials; FIDO keys; certificates of MFA devices;
-//     service last accessed details; delegation requests; outbound web identity
-//     federation; root access of Organizations and its reports; human-readable
-//     summaries; SetSecurityTokenServicePreferences (there is one kind of token).
+//   - Left out: service-specific credentials (no service of Skerry lets anybody in
+//     with them); FIDO keys; certificates of MFA devices; delegation requests; outbound
+//     web identity federation; root access of Organizations and its reports;
+//     human-readable summaries; SetSecurityTokenServicePreferences (there is one kind
+//     of token).
 package iam

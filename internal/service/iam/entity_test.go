@@ -240,8 +240,8 @@ func TestUse(t *testing.T) {
 	if l := last(); *l.ServiceName != "N/A" || *l.Region != "N/A" || l.LastUsedDate != nil {
 		t.Errorf("unused: %+v", l)
 	}
-	b.Used(auth.Principal{Kind: auth.User, AccessKey: *key}, "s3", "eu-central-1", testTime.Add(time.Minute))
-	b.Used(auth.Principal{Kind: auth.User, AccessKey: "AKIANOBODYHASTHISKEY"}, "s3", "eu-central-1", testTime)
+	b.Used(auth.Principal{Kind: auth.User, AccessKey: *key}, "s3:GetObject", "eu-central-1", testTime.Add(time.Minute))
+	b.Used(auth.Principal{Kind: auth.User, AccessKey: "AKIANOBODYHASTHISKEY"}, "s3:GetObject", "eu-central-1", testTime)
 	for _, when := range []string{"before", "after"} {
 		if l := last(); *l.ServiceName != "s3" || *l.Region != "eu-central-1" || !l.LastUsedDate.Equal(testTime.Add(time.Minute)) {
 			t.Errorf("%s the loop: %+v", when, l)

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"skerry/internal/api/s3"
 	"skerry/internal/auth"
 	"skerry/internal/base/awserr"
 	"skerry/internal/base/clock"
+	"skerry/internal/op"
 	"skerry/internal/store"
 )
 
@@ -33,7 +35,10 @@ func newBench(t *testing.T) *bench {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	c := clock.NewFake(testTime)
-	s, err := New(Deps{Store: db, Clock: c, Log: slog.New(slog.DiscardHandler)})
+	var s *Service
+	s, err = New(Deps{
+		Store: db, Clock: c, Log: slog.New(slog.DiscardHandler), Services: func() []op.Service { return []op.Service{buckets(), s.Service()} },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +46,18 @@ func newBench(t *testing.T) *bench {
 		Service: s, t: t, ctx: t.Context(), clock: c,
 		root: auth.NewScope(RootUser(testAccount), "us-east-1", auth.Request{Time: testTime}),
 	}
+}
+
+// buckets is a service with operations of both kinds.
+func buckets() op.Service {
+	return op.Service{
+		API: s3.Schema, Actions: map[string]string{"ListBuckets": "ListAllMyBuckets"}, Data: []string{"GetObject"},
+		Operations: []op.Operation{nop[s3.CreateBucketInput]("CreateBucket"), nop[s3.ListBucketsInput]("ListBuckets"), nop[s3.GetObjectInput]("GetObject")},
+	}
+}
+
+func nop[I any](name string) op.Operation {
+	return op.New(name, op.NoPermission[I], func(context.Context, auth.Scope, *I) (*struct{}, error) { return &struct{}{}, nil })
 }
 
 // must returns the output of a call that has to succeed.

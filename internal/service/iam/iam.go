@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 
 	api "skerry/internal/api/iam"
 	"skerry/internal/base/clock"
@@ -16,6 +17,9 @@ type Deps struct {
 	Store *store.DB
 	Clock clock.Clock
 	Log   *slog.Logger
+	// Services are the services of the cloud, for the reports of what was used. They
+	// are asked for once, when all are there.
+	Services func() []op.Service
 }
 
 // Service is AWS Identity and Access Management.
@@ -24,6 +28,7 @@ type Service struct {
 	managed   *catalogue
 	directory *directory
 	recorder  *recorder
+	services  func() []namespace
 }
 
 // New makes the service.
@@ -32,7 +37,10 @@ func New(d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{d: d, managed: managed, directory: newDirectory(), recorder: newRecorder()}, nil
+	return &Service{
+		d: d, managed: managed, directory: newDirectory(), recorder: newRecorder(),
+		services: sync.OnceValue(func() []namespace { return namespaces(d.Services()) }),
+	}, nil
 }
 
 func (s *Service) view(ctx context.Context, fn func(tx *store.Tx) error) error {
@@ -224,5 +232,8 @@ func (s *Service) accountWide() []op.Operation {
 		on(s, "GetContextKeysForCustomPolicy", anything, s.GetContextKeysForCustomPolicy),
 		on(s, "GetContextKeysForPrincipalPolicy", onSource("PolicySourceArn"), s.GetContextKeysForPrincipalPolicy),
 		on(s, "ListPoliciesGrantingServiceAccess", onSource("Arn"), s.ListPoliciesGrantingServiceAccess),
+		on(s, "GenerateServiceLastAccessedDetails", onSource("Arn"), s.GenerateServiceLastAccessedDetails),
+		on(s, "GetServiceLastAccessedDetails", anything, s.GetServiceLastAccessedDetails),
+		on(s, "GetServiceLastAccessedDetailsWithEntities", anything, s.GetServiceLastAccessedDetailsWithEntities),
 	}
 }

@@ -292,6 +292,9 @@ func (s *Service) dropRole(tx *store.Tx, r *roleRow) error {
 	if err := uses.Delete(tx, store.K(r.ID)); err != nil {
 		return err
 	}
+	if err := forgetAttempts(tx, r.ID); err != nil {
+		return err
+	}
 	return roles.Delete(tx, store.K(r.Account, fold(r.Name)))
 }
 

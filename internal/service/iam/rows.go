@@ -81,6 +81,43 @@ type useRow struct {
 	At                       time.Time
 }
 
+// accessRow is when a user or a role last tried an action: iam:GetUser, or iam: for
+// what was none.
+type accessRow struct {
+	Entity, Action, Region string // Entity is an id
+	At                     time.Time
+}
+
+// jobRow is a last accessed report, as it was when it was asked for.
+type jobRow struct {
+	Account, ID string
+	Owner       string // who asked for it and may read it
+	Level       string
+	Created     time.Time
+	Entities    []string // ids of the users and then the roles that it is about, each by ARN
+	Services    []serviceAccess
+}
+
+// serviceAccess is a service in a report.
+type serviceAccess struct {
+	Namespace, Name string
+	Last            lastAccess
+	Used            map[string]time.Time // when, by entity
+	Actions         []actionAccess
+}
+
+type actionAccess struct {
+	Name string
+	Last lastAccess
+}
+
+// lastAccess is the latest of several attempts; zero if there was none.
+type lastAccess struct {
+	Entity string // ARN
+	Region string
+	At     time.Time
+}
+
 // login is a user's console password.
 type login struct {
 	Salt, Hash       []byte
@@ -212,7 +249,8 @@ var (
 	keysByUser = store.NewIndex("user", func(r *accessKeyRow) []store.Key {
 		return []store.Key{store.K(r.Account, r.User, r.Created)}
 	})
-	uses = store.NewTable("iam/uses", func(r *useRow) store.Key { return store.K(r.Subject) })
+	uses     = store.NewTable("iam/uses", func(r *useRow) store.Key { return store.K(r.Subject) })
+	accesses = store.NewTable("iam/accesses", func(r *accessRow) store.Key { return store.K(r.Entity, r.Action) })
 
 	mfas       = store.NewTable("iam/mfa", func(r *mfaRow) store.Key { return store.K(r.Account, r.Serial) }, mfasByUser)
 	mfasByUser = store.NewIndex("user", func(r *mfaRow) []store.Key {
@@ -229,6 +267,9 @@ var (
 	serverCerts = store.NewTable("iam/servercerts", func(r *serverCertRow) store.Key { return store.K(r.Account, fold(r.Name)) })
 	deletions   = store.NewTable("iam/deletions", func(r *deletionRow) store.Key { return store.K(r.Account, r.Task) })
 	reports     = store.NewTable("iam/reports", func(r *reportRow) store.Key { return store.K(r.Account) })
+
+	jobs          = store.NewTable("iam/jobs", func(r *jobRow) store.Key { return store.K(r.Account, r.ID) }, jobsByCreated)
+	jobsByCreated = store.NewIndex("created", func(r *jobRow) []store.Key { return []store.Key{store.K(r.Created)} })
 )
 
 func iamARN(account, kind, path, name string) string {

@@ -163,6 +163,9 @@ func (s *Service) DeleteUser(ctx context.Context, sc auth.Scope, in *api.DeleteU
 		if err := s.userBusy(tx, r); err != nil {
 			return err
 		}
+		if err := forgetAttempts(tx, r.ID); err != nil {
+			return err
+		}
 		return users.Delete(tx, store.K(sc.Account, fold(r.Name)))
 	})
 }

@@ -142,7 +142,10 @@ func (s *Service) Erase() error { return os.RemoveAll(filepath.Join(s.Dir, "code
 // Service returns the operations.
 func (s *Service) Service() op.Service {
 	r := rules{s}
-	return op.Service{API: api.Schema, Operations: []op.Operation{
+	actions := map[string]string{
+		"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction", "GetLayerVersionByArn": "GetLayerVersion",
+	}
+	return op.Service{API: api.Schema, Actions: actions, Data: []string{"Invoke", "InvokeWithResponseStream"}, Operations: []op.Operation{
 		op.New("CreateFunction", r.createFunction, s.CreateFunction),
 		op.New("GetFunction", onFunction(r, "GetFunction", func(in *api.GetFunctionInput) (*string, *string) { return in.FunctionName, in.Qualifier }), s.GetFunction),
 		op.New("GetFunctionConfiguration", onFunction(r, "GetFunctionConfiguration", func(in *api.GetFunctionConfigurationInput) (*string, *string) { return in.FunctionName, in.Qualifier }), s.GetFunctionConfiguration),

@@ -37,7 +37,7 @@ func New(d Deps) *Service { return &Service{Deps: d} }
 
 // Service returns the operations, each with its rule.
 func (s *Service) Service() op.Service {
-	return op.Service{API: logs.Schema, Operations: slices.Concat(s.groupOperations(), s.eventOperations())}
+	return op.Service{API: logs.Schema, Operations: slices.Concat(s.groupOperations(), s.eventOperations()), Data: []string{"PutLogEvents"}}
 }
 
 func (s *Service) groupOperations() []op.Operation {

@@ -7,7 +7,59 @@ import (
 
 // Service returns the schema and every operation that is built, with its rule.
 func (s *Service) Service() op.Service {
-	return op.Service{API: s3.Schema, Operations: append(s.bucketOperations(), s.objectOperations()...)}
+	return op.Service{API: s3.Schema, Operations: append(s.bucketOperations(), s.objectOperations()...), Actions: actions(), Data: dataOperations()}
+}
+
+// actions are the IAM actions of the operations that are not called like them.
+func actions() map[string]string {
+	return map[string]string{
+		"HeadBucket":                         "ListBucket",
+		"ListBuckets":                        "ListAllMyBuckets",
+		"PutBucketEncryption":                "PutEncryptionConfiguration",
+		"GetBucketEncryption":                "GetEncryptionConfiguration",
+		"DeleteBucketEncryption":             "PutEncryptionConfiguration",
+		"DeleteBucketTagging":                "PutBucketTagging",
+		"DeleteBucketOwnershipControls":      "PutBucketOwnershipControls",
+		"PutPublicAccessBlock":               "PutBucketPublicAccessBlock",
+		"GetPublicAccessBlock":               "GetBucketPublicAccessBlock",
+		"DeletePublicAccessBlock":            "PutBucketPublicAccessBlock",
+		"PutBucketCors":                      "PutBucketCORS",
+		"GetBucketCors":                      "GetBucketCORS",
+		"DeleteBucketCors":                   "PutBucketCORS",
+		"PutBucketLifecycleConfiguration":    "PutLifecycleConfiguration",
+		"GetBucketLifecycleConfiguration":    "GetLifecycleConfiguration",
+		"DeleteBucketLifecycle":              "PutLifecycleConfiguration",
+		"PutBucketNotificationConfiguration": "PutBucketNotification",
+		"GetBucketNotificationConfiguration": "GetBucketNotification",
+		"PutBucketReplication":               "PutReplicationConfiguration",
+		"GetBucketReplication":               "GetReplicationConfiguration",
+		"DeleteBucketReplication":            "PutReplicationConfiguration",
+		"PutObjectLockConfiguration":         "PutBucketObjectLockConfiguration",
+		"GetObjectLockConfiguration":         "GetBucketObjectLockConfiguration",
+		"ListObjects":                        "ListBucket",
+		"ListObjectsV2":                      "ListBucket",
+		"ListObjectVersions":                 "ListBucketVersions",
+		"ListMultipartUploads":               "ListBucketMultipartUploads",
+		"HeadObject":                         "GetObject",
+		"CopyObject":                         "PutObject",
+		"DeleteObjects":                      "DeleteObject",
+		"CreateMultipartUpload":              "PutObject",
+		"UploadPart":                         "PutObject",
+		"UploadPartCopy":                     "PutObject",
+		"CompleteMultipartUpload":            "PutObject",
+		"ListParts":                          "ListMultipartUploadParts",
+	}
+}
+
+// dataOperations are those on objects. Page: "Logging data events", "Amazon S3
+// CloudTrail events".
+func dataOperations() []string {
+	return []string{
+		"AbortMultipartUpload", "CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "DeleteObject", "DeleteObjectTagging",
+		"DeleteObjects", "GetObject", "GetObjectAcl", "GetObjectAttributes", "GetObjectLegalHold", "GetObjectRetention", "GetObjectTagging",
+		"HeadBucket", "HeadObject", "ListMultipartUploads", "ListObjectVersions", "ListObjects", "ListObjectsV2", "ListParts", "PutObject", "PutObjectAcl",
+		"PutObjectLegalHold", "PutObjectRetention", "PutObjectTagging", "UploadPart", "UploadPartCopy",
+	}
 }
 
 func (s *Service) bucketOperations() []op.Operation {
