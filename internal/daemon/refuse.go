@@ -33,7 +33,6 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 		{r.BlkioWeight != 0 || len(r.BlkioWeightDevice) > 0, "--blkio-weight"},
 		{len(r.BlkioDeviceReadBps)+len(r.BlkioDeviceWriteBps)+len(r.BlkioDeviceReadIOps)+len(r.BlkioDeviceWriteIOps) > 0, "limits of a device's speed"},
 		{r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0, "real-time processor limits"},
-		{r.CpusetCpus != "" || r.CpusetMems != "", "--cpuset-cpus and --cpuset-mems"},
 		{r.CPUPeriod != 0 && r.CPUQuota == 0, "--cpu-period without --cpu-quota"},
 		{len(r.DeviceCgroupRules) > 0, "--device-cgroup-rule"},
 		{len(r.DeviceRequests) > 0, "--gpus"},

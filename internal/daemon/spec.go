@@ -190,7 +190,8 @@ func environ(c *container.Config) []string {
 
 // limitsOf maps the limits.
 func limitsOf(r *container.Resources) engine.Limits {
-	l := engine.Limits{Memory: r.Memory, MemoryReserve: r.MemoryReservation, CPUShares: r.CPUShares, Pids: -1}
+	l := engine.Limits{Memory: r.Memory, MemoryReserve: r.MemoryReservation, CPUShares: r.CPUShares, Pids: -1,
+		CPUs: r.CpusetCpus, Mems: r.CpusetMems}
 	switch {
 	case r.Memory == 0: // no swap without a limit beside it
 	case r.MemorySwap > 0:

@@ -109,7 +109,7 @@ func (d *Daemon) info(c *call) error {
 		"Containers": len(rows), "ContainersRunning": count[container.StateRunning], "ContainersPaused": count[container.StatePaused],
 		"ContainersStopped": len(rows) - count[container.StateRunning] - count[container.StatePaused], "Images": len(images),
 		"MemoryLimit": can.MemoryLimit, "SwapLimit": can.MemoryLimit, "CpuCfsPeriod": can.CPULimit, "CpuCfsQuota": can.CPULimit, "CPUShares": can.CPULimit,
-		"CPUSet": false, "PidsLimit": can.PidsLimit, "IPv4Forwarding": can.Outside, "OomKillDisable": false, "Debug": false,
+		"CPUSet": can.CPUSet, "PidsLimit": can.PidsLimit, "IPv4Forwarding": can.Outside, "OomKillDisable": false, "Debug": false,
 		"BridgeNfIptables": false, "BridgeNfIp6tables": false, "KernelMemory": false, "KernelMemoryTCP": false,
 		"NFd": 0, "NGoroutines": runtime.NumGoroutine(), "NEventsListener": d.bus.listeners(), "SystemTime": stamp(d.clock.Now()),
 		"LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "CgroupVersion": fmt.Sprint(max(can.Cgroups, 1)),

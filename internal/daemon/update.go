@@ -29,6 +29,12 @@ func (d *Daemon) update(ctx context.Context, row *containerRow, in *container.Up
 			*x.to = *x.from
 		}
 	}
+	if in.CpusetCpus != "" {
+		r.CpusetCpus = in.CpusetCpus
+	}
+	if in.CpusetMems != "" {
+		r.CpusetMems = in.CpusetMems
+	}
 	if in.NanoCPUs != 0 {
 		r.CPUPeriod, r.CPUQuota = 0, 0
 	} else if in.CPUQuota != 0 {

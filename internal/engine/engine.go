@@ -179,6 +179,9 @@ type Capabilities struct {
 	Images bool
 	// Groups: Spec.Group. Populate: Mount.Populate.
 	Groups, Populate bool
+	// CPUSet: Limits.CPUs and Mems, of these lists where they are known.
+	CPUSet     bool
+	CPUs, Mems string
 	// Layers: Changes, Written and Commit, of containers of images.
 	Layers bool
 	// Disks: MountDisk, and Root.Size.

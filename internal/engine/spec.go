@@ -152,6 +152,9 @@ type Limits struct {
 	CPU           float64 // processors, 0.5 is half of one; a hard quota
 	CPUShares     int64   // weight against others when the machine is busy; 1024 is usual
 	Pids          int64   // processes and threads; zero is 1024, negative is no limit
+	// CPUs and Mems are the processors and memory nodes that a container uses, such
+	// as "0-2,7"; empty is all. Not of a Group.
+	CPUs, Mems string
 }
 
 // Group bounds what containers use together, such as those of a task.
@@ -223,6 +226,8 @@ func (s *Spec) Validate() error {
 		return bad("user %d:%d is over %d", s.User.UID, s.User.GID, maxID)
 	case s.Group.Limits.Pids < 0:
 		return bad("negative limit")
+	case s.Group.Limits.CPUs != "" || s.Group.Limits.Mems != "":
+		return bad("processors of a group")
 	case s.Group.Name != "" && !ID(s.Group.Name).Valid() || s.Group.Name == "" && s.Group.Limits != Limits{}:
 		return bad("group %q", s.Group.Name)
 	case len(s.Hostname) > 64 || strings.ContainsRune(s.Hostname, 0):
@@ -268,6 +273,11 @@ func (l *Limits) Validate() error {
 		return fmt.Errorf("engine: %w: a limit of %g processors", ErrInvalid, l.CPU)
 	case l.Swap != 0 && l.Memory == 0:
 		return fmt.Errorf("engine: %w: a limit of swap without one of memory", ErrInvalid)
+	}
+	for _, list := range [][2]string{{"cpus", l.CPUs}, {"mems", l.Mems}} {
+		if _, err := ParseCPUs(list[1]); err != nil {
+			return fmt.Errorf("engine: %w: Invalid value %s for cpuset %s", ErrInvalid, list[1], list[0])
+		}
 	}
 	return nil
 }

@@ -108,7 +108,10 @@ func TestDockerRun(t *testing.T) {
 	d.fails(127, "executable file not found in $PATH", "run", "--rm", "busybox", "nosuch")
 	d.fails(126, "", "run", "--rm", "busybox", "/data")
 	d.fails(125, "No such container", "run", "--rm", "--network", "container:nobody", "busybox", "true")
-	d.fails(125, "does not support", "run", "--rm", "--cpuset-cpus", "0", "busybox", "true")
+	d.fails(125, "does not support", "run", "--rm", "--blkio-weight", "99", "busybox", "true")
+	d.fails(125, "Requested CPUs are not available - requested 7000, available: 0", "run", "--rm", "--cpuset-cpus", "7000", "busybox", "true")
+	d.fails(125, "Invalid value x for cpuset cpus", "run", "--rm", "--cpuset-cpus", "x", "busybox", "true")
+	d.says("1", "run", "--rm", "--cpuset-cpus", "0", "busybox", "nproc")
 	if out, e, err := d.try("through\n", "docker", "run", "-i", "--rm", "busybox", "cat"); err != nil || out != "through\n" {
 		t.Errorf("%q %q %v", out, e, err)
 	}

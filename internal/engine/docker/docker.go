@@ -202,6 +202,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 	c := engine.Capabilities{Driver: "docker"}
 	var info struct {
 		MemoryLimit, CPUCfsQuota, PidsLimit bool
+		CPUSet                              bool
 		CgroupVersion, OSType               string
 		SecurityOptions                     []string
 		InitBinary                          string
@@ -211,7 +212,7 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 		return c, nil
 	}
 	c.Runs, c.Images, c.Exec, c.Freeze, c.Outside, c.Terminals, c.Ports = true, true, true, true, true, true, true
-	c.Layers = true
+	c.Layers, c.CPUSet = true, info.CPUSet
 	c.Init = info.InitBinary != ""
 	c.MemoryLimit, c.CPULimit, c.PidsLimit, c.OOMDetection = info.MemoryLimit, info.CPUCfsQuota, info.PidsLimit, info.MemoryLimit
 	c.Cgroups = 1

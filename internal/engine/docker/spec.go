@@ -58,6 +58,7 @@ type (
 		NanoCPUs                              int64 `json:"NanoCpus"`
 		CPUShares                             int64 `json:"CpuShares"`
 		PidsLimit                             int64
+		CpusetCpus, CpusetMems                string
 	}
 	mount struct {
 		Type, Source, Target string
@@ -98,7 +99,7 @@ func (d *Driver) Create(ctx context.Context, spec engine.Spec) (engine.ID, error
 // limitsOf are a container's limits as Docker has them.
 func limitsOf(l engine.Limits) limits {
 	out := limits{Memory: l.Memory, MemorySwap: l.Memory + l.Swap, MemoryReservation: l.MemoryReserve, NanoCPUs: int64(l.CPU * 1e9),
-		CPUShares: l.CPUShares, PidsLimit: l.Pids}
+		CPUShares: l.CPUShares, PidsLimit: l.Pids, CpusetCpus: l.CPUs, CpusetMems: l.Mems}
 	if l.Swap < 0 {
 		out.MemorySwap = -1
 	}

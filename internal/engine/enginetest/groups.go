@@ -1,7 +1,10 @@
 package enginetest
 
 import (
+	"bytes"
+	"context"
 	"slices"
+	"strings"
 
 	"skerry/internal/engine"
 )
@@ -58,4 +61,49 @@ func (s *suite) groups() {
 	id, err := s.e.Create(s.ctx, grouped("111111111111", 0))
 	s.must(err)
 	s.must(s.e.Remove(s.ctx, id))
+}
+
+// A container uses the processors that it is given, and others when that is changed.
+func (s *suite) cpus() {
+	s.able("choice of processors", func(c engine.Capabilities) bool { return c.CPUSet && c.Exec })
+	allowed := func(id engine.ID) string {
+		s.Helper()
+		var out bytes.Buffer
+		e, err := s.e.Exec(s.ctx, id, engine.ExecSpec{Command: []string{"grep", "Cpus_allowed_list", "/proc/1/status", "/proc/self/status"}}, engine.Streams{Stdout: &out})
+		s.must(err)
+		if e.Code != 0 {
+			s.Errorf("%+v", e)
+		}
+		fields := strings.Fields(out.String())
+		if len(fields) != 4 || fields[1] != fields[3] {
+			s.Errorf("%q", out.String())
+		}
+		return fields[len(fields)-1]
+	}
+	all := allowed(s.start(scriptWait))
+	spec := Spec(scriptWait)
+	spec.Limits.CPUs = "0"
+	id, err := s.e.Create(s.ctx, spec)
+	s.must(err)
+	s.Cleanup(func() { s.must(s.e.Remove(context.Background(), id)) })
+	s.must(s.e.Start(s.ctx, id))
+	if got := allowed(id); got != "0" {
+		s.Errorf("of 0 it has %s", got)
+	}
+	s.must(s.e.Update(s.ctx, id, engine.Limits{CPUs: all}))
+	if got := allowed(id); got != all {
+		s.Errorf("of %s it has %s", all, got)
+	}
+	other := s.start(scriptWait)
+	s.must(s.e.Update(s.ctx, other, engine.Limits{CPUs: "0"}))
+	if got := allowed(other); got != "0" {
+		s.Errorf("of 0, while it runs, it has %s", got)
+	}
+	for _, list := range []string{"8000", "x", "3-1"} {
+		spec := Spec(scriptTrue)
+		spec.Limits.CPUs = list
+		_, err := s.e.Create(s.ctx, spec)
+		s.is(err, engine.ErrInvalid)
+		s.is(s.e.Update(s.ctx, id, engine.Limits{CPUs: list}), engine.ErrInvalid)
+	}
 }

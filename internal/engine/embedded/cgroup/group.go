@@ -20,6 +20,7 @@ type Limits struct {
 	CPU             float64 // processors
 	Shares          int64   // 1024 is usual
 	Pids            int64
+	CPUs, Mems      string // lists of processors and of memory nodes; empty is all
 }
 
 // Stats are a group's counters; what the machine does not count is zero.
@@ -46,6 +47,8 @@ type Group struct {
 	join      []int
 	devices   string
 	ownJoin   int
+	cpus      string // its folder in the cpuset controller, empty without
+	cpusJoin  int
 	reserved  int64 // counted in the folder above, version 2
 	frozen    bool  // it may be
 	unlimited bool  // a privileged container may have changed everything about it
@@ -109,7 +112,7 @@ func (g *Group) make() error {
 // Release gives a group back whose processes have ended: for another user, or
 // to be removed.
 func (t *Tree) Release(g *Group) error {
-	if err := g.dropDevices(); err != nil {
+	if err := errors.Join(g.dropDevices(), g.dropCPUs()); err != nil {
 		return errors.Join(err, g.Remove())
 	}
 	t.mu.Lock()
@@ -245,6 +248,9 @@ func (g *Group) Set(l Limits) error {
 	if l.Pids != was.Pids {
 		errs = append(errs, g.write("pids", "pids.max", or(l.Pids, "max")))
 	}
+	if l.CPUs != was.CPUs || l.Mems != was.Mems {
+		errs = append(errs, g.setCPUs(l.CPUs, l.Mems))
+	}
 	return errors.Join(errs...)
 }
 
@@ -342,10 +348,20 @@ func (g *Group) Join() ([]int, error) {
 		g.join = append(g.join, tasks)
 	}
 	devices, err := g.devicesJoin()
-	if err != nil || devices == 0 {
+	if err != nil {
 		return g.join, err
 	}
-	return append(slices.Clone(g.join), devices), nil
+	cpus, err := g.joinCPUs()
+	if err != nil || devices == 0 && cpus == 0 {
+		return g.join, err
+	}
+	all := slices.Clone(g.join)
+	for _, fd := range []int{devices, cpus} {
+		if fd > 0 {
+			all = append(all, fd)
+		}
+	}
+	return all, nil
 }
 
 func openTasks(dir int, group string) (int, error) {
@@ -441,7 +457,7 @@ func (g *Group) drop() error {
 			return err
 		}
 	}
-	return errors.Join(g.reserve(0), g.dropDevices())
+	return errors.Join(g.reserve(0), g.dropDevices(), g.dropCPUs())
 }
 
 // removeAt removes a group's folder, with those that a privileged container has

@@ -62,18 +62,20 @@ func FindMounts(mountinfo string) (Mounts, error) {
 }
 
 // v1Controllers are the ones that are used.
-var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer", "devices"}
+var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer", "devices", "cpuset"}
 
 // v2Controllers limit; the rest needs no controller.
-var v2Controllers = []string{"memory", "cpu", "pids"}
+var v2Controllers = []string{"memory", "cpu", "pids", "cpuset"}
 
 // Tree is the engine's own group, in which the containers' are.
 type Tree struct {
 	Version     int
-	Controllers map[string]bool  // which of memory, cpu, pids limit here; freezer, devices
+	Controllers map[string]bool  // which of memory, cpu, pids, cpuset limit here; freezer, devices
 	Why         map[string]error // one that is there cannot be had
 	v1          []hierarchy
 	of          map[string]int // controller -> index into v1
+	CPUs, Mems  string         // processors and memory nodes, with cpuset
+	cpus        string         // the folder in the cpuset controller, v1
 	devices     string         // the folder in the devices controller, v1
 	usual       int            // where those with the usual devices join
 	v2          int            // descriptor of the engine's folder
@@ -130,6 +132,12 @@ func (t *Tree) openV1(mounts map[string]string, name string) error {
 		if c == "devices" {
 			if err := t.openDevices(path); err != nil {
 				return err
+			}
+			continue
+		}
+		if c == "cpuset" {
+			if err := t.openCPUs(path); err != nil { // it can be had without
+				t.Why[c] = err
 			}
 			continue
 		}
@@ -191,6 +199,11 @@ func (t *Tree) openV2(mount, name string) error {
 		}
 	}
 	t.Controllers["freezer"] = true
+	if t.Controllers["cpuset"] {
+		if err := t.findCPUs(); err != nil {
+			t.Controllers["cpuset"], t.Why["cpuset"] = false, err
+		}
+	}
 	dir, err := unix.Open(t.path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -298,7 +311,7 @@ func (t *Tree) Close() error {
 	for _, dir := range t.folders() {
 		errs = append(errs, removeAt(unix.AT_FDCWD, dir))
 	}
-	errs = append(errs, t.closeDevices())
+	errs = append(errs, t.closeDevices(), t.closeCPUs())
 	t.closeAll()
 	return errors.Join(errs...)
 }

@@ -211,7 +211,19 @@ func withDefaults(l engine.Limits) engine.Limits {
 }
 
 func groupLimits(l engine.Limits) cgroup.Limits {
-	return cgroup.Limits{Memory: l.Memory, Swap: l.Swap, Reserve: l.MemoryReserve, CPU: l.CPU, Shares: l.CPUShares, Pids: l.Pids}
+	return cgroup.Limits{Memory: l.Memory, Swap: l.Swap, Reserve: l.MemoryReserve, CPU: l.CPU, Shares: l.CPUShares, Pids: l.Pids,
+		CPUs: l.CPUs, Mems: l.Mems}
+}
+
+// available says whether the machine has what limits name.
+func (s *supervisor) available(l *engine.Limits) error {
+	if l.CPUs == "" && l.Mems == "" {
+		return nil
+	}
+	if !s.tree.Controllers["cpuset"] {
+		return fmt.Errorf("engine: %w: this machine has no cpuset controller", engine.ErrUnsupported)
+	}
+	return l.Available(s.tree.CPUs, s.tree.Mems)
 }
 
 // unsupported turns a limit that this machine cannot keep into the engine's error.
@@ -235,6 +247,9 @@ func (s *supervisor) prepare(c *container) (err error) {
 	p := &prepared{hostname: c.hostname(), root: -1}
 	c.ready = p
 	limits := c.limits
+	if err := s.available(&limits); err != nil {
+		return err
+	}
 	if !s.tree.Controllers["pids"] && c.spec.Limits.Pids == 0 {
 		limits.Pids = 0 // the default gives way, a limit asked for does not
 		c.limits.Pids = 0
@@ -320,7 +335,7 @@ func (s *supervisor) freeze(c *container, frozen bool) error {
 }
 
 func (s *supervisor) update(c *container, l engine.Limits) error {
-	if err := l.Validate(); err != nil {
+	if err := errors.Join(l.Validate(), s.available(&l)); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -257,6 +257,7 @@ func (s *supervisor) capabilities() engine.Capabilities {
 		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
 		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true, Listen: true,
 		UserNamespaces: true, Seccomp: true, Terminals: true, Init: true, Groups: true, Populate: true,
+		CPUSet: has["cpuset"], CPUs: s.tree.CPUs, Mems: s.tree.Mems,
 	}
 	for _, name := range []string{"memory", "cpu", "pids"} {
 		if !has[name] {
