@@ -76,8 +76,19 @@ func (f *field) decodeJSONField(r *JSONReader, at unsafe.Pointer) error {
 
 // newJSON returns a new zero value of the plan's type.
 func (p *plan) newJSON(r *JSONReader) unsafe.Pointer {
-	if p.kind == String {
+	switch p.kind {
+	case String:
 		return unsafe.Pointer(r.newString())
+	case Integer:
+		return unsafe.Pointer(new(int32))
+	case Long:
+		return unsafe.Pointer(new(int64))
+	case Float, Double:
+		return unsafe.Pointer(new(float64))
+	case Boolean:
+		return unsafe.Pointer(new(bool))
+	case Timestamp:
+		return unsafe.Pointer(new(time.Time))
 	}
 	return reflect.New(p.typ).UnsafePointer()
 }
@@ -99,7 +110,7 @@ func (p *plan) decodeJSONList(r *JSONReader, at unsafe.Pointer) error {
 		v.Grow(1)
 		v.SetLen(n + 1)
 		n++
-		return p.elem.decodeJSON(r, v.Index(n-1).Addr().UnsafePointer(), p.elem)
+		return p.elem.decodeJSON(r, unsafe.Add(v.UnsafePointer(), uintptr(n-1)*size), p.elem)
 	})
 }
 

@@ -271,8 +271,9 @@ func (r *JSONReader) slowString(start, i int) ([]byte, error) {
 			}
 			i += 1 + n
 		case c < utf8.RuneSelf:
-			r.buf = append(r.buf, c)
-			i++
+			n := plainLen(r.b[i:])
+			r.buf = append(r.buf, r.b[i:i+n]...)
+			i += n
 		default:
 			u, n := utf8.DecodeRune(r.b[i:])
 			if u == utf8.RuneError && n == 1 {

@@ -123,8 +123,11 @@ func readLimited(r io.Reader, size, limit int64) ([]byte, error) {
 		}
 		return nil, errLimit
 	}
-	// one byte more than is told, so that the end is seen without growing
-	first := make([]byte, max(min(size, 1<<20)+1, bytes.MinRead))
+	room := int64(bytes.MinRead)
+	if size >= 0 {
+		room = min(size, 1<<20) + 1 // so that the end is seen without growing
+	}
+	first := make([]byte, room)
 	n, err := io.ReadFull(r, first)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		first, err = first[:n], nil

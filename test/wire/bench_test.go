@@ -10,6 +10,8 @@ import (
 
 	"skerry/internal/api/dynamodb"
 	"skerry/internal/api/ecs"
+	"skerry/internal/api/lambda"
+	"skerry/internal/api/logs"
 	"skerry/internal/api/s3"
 	"skerry/internal/wire"
 )
@@ -154,6 +156,42 @@ func BenchmarkIdentifyGetObject(b *testing.B) {
 		c, err := wire.Identify(s3.Schema, &wire.Request{Method: "GET", Path: "/bucket/some/longer/key.jpg", Query: "x-id=GetObject", Header: h})
 		if err == nil {
 			err = c.Decode(&s3.GetObjectInput{})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDecodePutLogEvents: a hundred lines of a function's log.
+func BenchmarkDecodePutLogEvents(b *testing.B) {
+	event := `{"timestamp":1786105815123,"message":"2026-08-07T12:30:15.123Z 8f14e45f-ceea-467f-a0e4-2f1c3a1b9d11 INFO handled order 0123456789 in 12 ms\n"}`
+	body := []byte(`{"logGroupName":"/aws/lambda/orders","logStreamName":"2026/08/07/[$LATEST]0123456789abcdef","logEvents":[` + event + strings.Repeat(","+event, 99) + `]}`)
+	h := http.Header{"X-Amz-Target": {"Logs_20140328.PutLogEvents"}}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	cpu(b)
+	for b.Loop() {
+		c, err := wire.Identify(logs.Schema, &wire.Request{Method: "POST", Path: "/", Header: h, Body: bytes.NewReader(body), Length: int64(len(body))})
+		if err == nil {
+			err = c.Decode(&logs.PutLogEventsInput{})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDecodeInvoke: the request of the shortest functions.
+func BenchmarkDecodeInvoke(b *testing.B) {
+	body := []byte(`{"key":"value"}`)
+	h := http.Header{"Authorization": {strings.Repeat("x", 200)}, "X-Amz-Date": {"20260807T123015Z"}, "User-Agent": {"aws-sdk"}, "X-Amz-Invocation-Type": {"RequestResponse"}}
+	b.ReportAllocs()
+	cpu(b)
+	for b.Loop() {
+		c, err := wire.Identify(lambda.Schema, &wire.Request{Method: "POST", Path: "/2015-03-31/functions/orders/invocations", Header: h, Body: bytes.NewReader(body), Length: int64(len(body))})
+		if err == nil {
+			err = c.Decode(&lambda.InvokeInput{})
 		}
 		if err != nil {
 			b.Fatal(err)
