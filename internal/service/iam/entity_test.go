@@ -276,9 +276,9 @@ func TestCredentialReport(t *testing.T) {
 	must(b.GenerateCredentialReport(b.ctx, b.root, nil))(t)
 	report := string(must(b.GetCredentialReport(b.ctx, b.root, nil))(t).Content)
 	want := strings.Join(reportColumns, ",") + "\n<root_account>,arn:aws:iam::123456789012:root,N/A,not_supported,no_information,not_supported,not_supported,false," +
-		"false,N/A,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A,false,N/A,false,N/A\n"
+		"false,N/A,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A,false,N/A,false,N/A"
 	if report != want {
-		t.Errorf("report\n%swant\n%s", report, want)
+		t.Errorf("report\n%s\nwant\n%s", report, want)
 	}
 	b.clock.Advance(4 * time.Hour)
 	_, err = b.GetCredentialReport(b.ctx, b.root, nil)

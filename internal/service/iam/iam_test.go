@@ -65,6 +65,7 @@ func TestRuleResourcesAndKeys(t *testing.T) {
 		UserName: ptr("Anna"), Path: ptr("/staff/"), PermissionsBoundary: &edge, Tags: []api.Tag{{Key: ptr("team"), Value: ptr("a")}},
 	}))(t)
 	must(b.CreateRole(b.ctx, b.root, &api.CreateRoleInput{RoleName: ptr("worker"), Path: ptr("/jobs/"), AssumeRolePolicyDocument: ptr(lambdaMay)}))(t)
+	key := must(b.CreateAccessKey(b.ctx, b.root, &api.CreateAccessKeyInput{UserName: ptr("Anna")}))(t).AccessKey.AccessKeyId
 	for _, c := range []struct {
 		op   string
 		in   any
@@ -74,7 +75,13 @@ func TestRuleResourcesAndKeys(t *testing.T) {
 		{"GetUser", &api.GetUserInput{UserName: ptr("nobody")}, "iam:GetUser arn:aws:iam::123456789012:user/nobody []"},
 		{"CreateUser", &api.CreateUserInput{UserName: ptr("x"), Path: ptr("/p/"), Tags: []api.Tag{{Key: ptr("k"), Value: ptr("v")}}}, "iam:CreateUser arn:aws:iam::123456789012:user/p/x [aws:RequestTag/k=v aws:TagKeys=k]"},
 		{"AttachRolePolicy", &api.AttachRolePolicyInput{RoleName: ptr("worker"), PolicyArn: &edge}, "iam:AttachRolePolicy arn:aws:iam::123456789012:role/jobs/worker [iam:PolicyARN=" + edge + "]"},
-		{"ListUsers", &api.ListUsersInput{}, "iam:ListUsers * []"},
+		{"ListUsers", &api.ListUsersInput{}, "iam:ListUsers arn:aws:iam::123456789012:user/ []"},
+		{"ListRoles", &api.ListRolesInput{PathPrefix: ptr("/jobs/")}, "iam:ListRoles arn:aws:iam::123456789012:role/jobs/ []"},
+		{"ListPolicies", &api.ListPoliciesInput{}, "iam:ListPolicies policy path / []"},
+		{"ListVirtualMFADevices", &api.ListVirtualMFADevicesInput{}, "iam:ListVirtualMFADevices arn:aws:iam::123456789012:mfa/ []"},
+		{"ListOpenIDConnectProviders", &api.ListOpenIDConnectProvidersInput{}, "iam:ListOpenIDConnectProviders arn:aws:iam::123456789012:oidc-provider/* []"},
+		{"GetAccessKeyLastUsed", &api.GetAccessKeyLastUsedInput{AccessKeyId: key}, "iam:GetAccessKeyLastUsed arn:aws:iam::123456789012:user/staff/Anna [aws:ResourceTag/team=a iam:PermissionsBoundary=" + edge + " iam:ResourceTag/team=a]"},
+		{"GetAccessKeyLastUsed", &api.GetAccessKeyLastUsedInput{AccessKeyId: ptr("AKIANOBODYHASTHISKEY")}, "iam:GetAccessKeyLastUsed arn:aws:iam::123456789012:user/* []"},
 		{"UpdateUser", &api.UpdateUserInput{UserName: ptr("nobody"), NewUserName: ptr("b")}, "iam:UpdateUser arn:aws:iam::123456789012:user/nobody [];iam:UpdateUser arn:aws:iam::123456789012:user/b []"},
 		{"AddRoleToInstanceProfile", &api.AddRoleToInstanceProfileInput{InstanceProfileName: ptr("ip"), RoleName: ptr("worker")}, "iam:AddRoleToInstanceProfile arn:aws:iam::123456789012:instance-profile/ip [];iam:PassRole arn:aws:iam::123456789012:role/jobs/worker [iam:PassedToService=ec2.amazonaws.com]"},
 		{"CreateServiceLinkedRole", &api.CreateServiceLinkedRoleInput{AWSServiceName: ptr("elasticloadbalancing.amazonaws.com")}, "iam:CreateServiceLinkedRole arn:aws:iam::123456789012:role/aws-service-role/elasticloadbalancing.amazonaws.com/AWSServiceRoleForElasticLoadBalancing [iam:AWSServiceName=elasticloadbalancing.amazonaws.com]"},

@@ -50,7 +50,7 @@ func (s *Service) GetCredentialReport(ctx context.Context, sc auth.Scope, _ *api
 	err := s.view(ctx, func(tx *store.Tx) error {
 		r, err := reports.Get(tx, store.K(sc.Account))
 		if errors.Is(err, store.ErrNotFound) {
-			return awserr.New(http.StatusGone, "ReportNotPresent", "No report is present for the account. Call GenerateCredentialReport to make one.")
+			return awserr.New(http.StatusGone, "ReportNotPresent", "Unknown")
 		}
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ var reportColumns = []string{
 }
 
 const (
-	reportTime = "2006-01-02T15:04:05+00:00"
+	reportTime = "2006-01-02T15:04:05Z"
 	none       = "N/A"
 )
 
@@ -105,7 +105,7 @@ func (s *Service) report(tx *store.Tx, account string) ([]byte, error) {
 		_ = w.Write(line)
 	}
 	w.Flush()
-	return out.Bytes(), w.Error()
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), w.Error() // as AWS's end
 }
 
 // reportLine is the line of a user or, without one, of root.

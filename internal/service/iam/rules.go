@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"reflect"
 	"strings"
@@ -114,6 +115,54 @@ func text(in reflect.Value, name string) string {
 
 func anything(*Service, *store.Tx, auth.Scope, reflect.Value) (subject, error) {
 	return subject{arn: "*"}, nil
+}
+
+// listed is what a list is about: the path below which it looks, in the form of
+// AWS's refusals (arn:aws:iam::123456789012:role/).
+func listed(kind string) resource {
+	return func(_ *Service, _ *store.Tx, sc auth.Scope, in reflect.Value) (subject, error) {
+		return subject{arn: iamARN(sc.Account, kind, prefixOr(in), "")}, nil
+	}
+}
+
+// listedPolicies is no ARN, as on AWS.
+func listedPolicies(_ *Service, _ *store.Tx, _ auth.Scope, in reflect.Value) (subject, error) {
+	return subject{arn: "policy path " + prefixOr(in)}, nil
+}
+
+func prefixOr(in reflect.Value) string {
+	if p := text(in, "PathPrefix"); p != "" {
+		return p
+	}
+	return "/"
+}
+
+// listedProviders are identity providers, which have no paths.
+func listedProviders(kind string) resource {
+	return func(_ *Service, _ *store.Tx, sc auth.Scope, _ reflect.Value) (subject, error) {
+		return subject{arn: iamARN(sc.Account, kind, "/", "*")}, nil
+	}
+}
+
+// onKey is the user who has an access key, so that who may ask about a user may ask
+// about the user's keys.
+func onKey(s *Service, tx *store.Tx, sc auth.Scope, in reflect.Value) (subject, error) {
+	somebody := subject{arn: iamARN(sc.Account, "user", "/", "*")}
+	k, err := accessKeys.Get(tx, store.K(text(in, "AccessKeyId")))
+	if errors.Is(err, store.ErrNotFound) || err == nil && (k.Account != sc.Account || k.User == "") {
+		return somebody, nil
+	}
+	if err != nil {
+		return subject{}, err
+	}
+	u, err := one(tx, usersByID, k.User, store.ErrNotFound)
+	if errors.Is(err, store.ErrNotFound) {
+		return somebody, nil
+	}
+	if err != nil {
+		return subject{}, err
+	}
+	return subject{u.arn(), u.Tags, u.Boundary}, nil
 }
 
 func onUser(s *Service, tx *store.Tx, sc auth.Scope, in reflect.Value) (subject, error) {

@@ -45,7 +45,7 @@ fails("LimitExceeded","Cannot exceed quota for AccessKeysPerUser: 2",iam.create_
 assert len(iam.list_access_keys(UserName="Anna")["AccessKeyMetadata"])==2
 anna=dict(aws_access_key_id=k["AccessKeyId"],aws_secret_access_key=k["SecretAccessKey"])
 me=client("sts",**anna).get_caller_identity(); assert me["Arn"]==u["Arn"] and me["UserId"]==u["UserId"]
-fails("AccessDenied",f"User: {u['Arn']} is not authorized to perform: iam:ListUsers on resource: ",client("iam",**anna).list_users)
+fails("AccessDenied",f"User: {u['Arn']} is not authorized to perform: iam:ListUsers on resource: arn:aws:iam::{acct}:user/ because",client("iam",**anna).list_users)
 lu=iam.get_access_key_last_used(AccessKeyId=k["AccessKeyId"]); assert lu["UserName"]=="Anna" and lu["AccessKeyLastUsed"]["ServiceName"]=="iam", lu
 # inline and managed policies
 iam.put_user_policy(UserName="Anna",PolicyName="p1",PolicyDocument=allow("iam:List*"))
