@@ -76,6 +76,9 @@ func pathFault(err error, path string, row *containerRow) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, engine.ErrNotFound) {
 		return notFound("Could not find the file %s in container %s", path, row.ID)
 	}
+	if text := "container rootfs is marked read-only"; errors.Is(err, engine.ErrState) && strings.Contains(err.Error(), text) {
+		return badRequest("%s", text)
+	}
 	return err
 }
 

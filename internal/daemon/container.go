@@ -164,6 +164,9 @@ func (d *Daemon) renameContainer(c *call) error {
 		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	name = strings.TrimPrefix(name, "/")
+	if name == row.Name {
+		return badRequest("Renaming a container with the same name as its current name")
+	}
 	old := row.Name
 	defer d.locks.lock(row.ID)()
 	row, _, err = d.rewrite(c.Context(), row.ID, func(tx *store.Tx, row *containerRow) error {

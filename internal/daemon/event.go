@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,18 +234,32 @@ func (d *Daemon) events(c *call) error {
 // event tells whether the filters let an event through.
 func (f filters) event(m *events.Message) bool {
 	is := func(word string, kind events.Type) bool {
-		return f.any(word, func(v string) bool {
-			return m.Type == kind && (m.Actor.ID == v || m.Actor.Attributes["name"] == v || len(v) >= 12 && len(m.Actor.ID) > len(v) && m.Actor.ID[:len(v)] == v)
+		return f.any(word, func(v string) bool { // the beginning will do, as with Docker
+			return m.Type == kind && (strings.HasPrefix(m.Actor.ID, v) || strings.HasPrefix(m.Actor.Attributes["name"], v))
 		})
+	}
+	images := []string{m.Actor.ID, m.Actor.Attributes["image"]} // of a container, the one that it was made of
+	if m.Type == events.ImageEventType {
+		images[1] = m.Actor.Attributes["name"]
 	}
 	return f.any("type", func(v string) bool { return string(m.Type) == v }) &&
 		f.any("event", func(v string) bool {
 			return string(m.Action) == v || len(m.Action) > len(v) && string(m.Action[:len(v)+1]) == v+":"
 		}) &&
 		f.any("scope", func(v string) bool { return m.Scope == v }) &&
-		is("container", events.ContainerEventType) && is("image", events.ImageEventType) &&
+		is("container", events.ContainerEventType) && f.any("image", func(v string) bool {
+		return slices.ContainsFunc(images, func(i string) bool { return i == v || withoutTag(i) == v })
+	}) &&
 		is("network", events.NetworkEventType) && is("volume", events.VolumeEventType) && is("daemon", events.DaemonEventType) &&
 		f.labels(m.Actor.Attributes)
+}
+
+// withoutTag is an image's name without its tag.
+func withoutTag(name string) string {
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i]
+	}
+	return name
 }
 
 // exists tells whether there is still such a container.

@@ -50,6 +50,7 @@ func (d *Daemon) listImages(c *call) error {
 		used[row.Image]++
 	}
 	out := []image.Summary{}
+	_, shared := sharing(all)
 	for _, i := range all {
 		names := i.Names
 		if len(f["reference"]) > 0 {
@@ -63,6 +64,9 @@ func (d *Daemon) listImages(c *call) error {
 		s := image.Summary{
 			ID: i.ID, RepoTags: orEmpty(names), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(), Size: i.Size, SharedSize: -1,
 			Labels: i.Config.Labels, Containers: used[i.ID],
+		}
+		if c.flag("shared-size") {
+			s.SharedSize = shared[i.ID]
 		}
 		if c.minor < 43 && len(names) == 0 {
 			s.RepoTags = []string{"<none>:<none>"}

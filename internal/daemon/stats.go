@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -174,6 +175,10 @@ func (d *Daemon) top(c *call) error {
 	out, err := exec.CommandContext(c.Context(), "ps", chosen...).Output()
 	if err != nil { // -q and what chooses otherwise exclude each other
 		out, err = exec.CommandContext(c.Context(), "ps", args...).Output()
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
+		line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+		return badRequest("%s", line)
 	}
 	if err != nil {
 		return badRequest("ps: %v", err)

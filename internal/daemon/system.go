@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 	"golang.org/x/sys/unix"
 
+	"skerry/internal/engine"
 	"skerry/internal/store"
 )
 
@@ -169,16 +170,50 @@ func (d *Daemon) diskUsage(c *call) error {
 		}
 		cs = append(cs, s)
 	}
-	is, layers := []image.Summary{}, int64(0)
+	is := []image.Summary{}
+	layers, shared := sharing(images)
 	for _, i := range images {
-		is = append(is, image.Summary{ID: i.ID, RepoTags: orEmpty(i.Names), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(), Size: i.Size, Containers: used[i.ID], Labels: i.Config.Labels})
-		layers += i.Size
+		is = append(is, image.Summary{ID: i.ID, RepoTags: orEmpty(i.Names), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(), Size: i.Size, SharedSize: shared[i.ID],
+			Containers: used[i.ID], Labels: i.Config.Labels})
 	}
 	vs, err := d.volumeUsage(ctx)
 	if err != nil {
 		return err
 	}
 	return c.ok(map[string]any{"LayersSize": layers, "Images": is, "Containers": cs, "Volumes": vs, "BuildCache": []any{}, "BuilderSize": 0})
+}
+
+// sharing counts the bytes of all images, of a layer that several have once, and for
+// each image those of the layers that others have too.
+func sharing(images []engine.Image) (all int64, shared map[string]int64) {
+	shared = map[string]int64{}
+	sizes, users := map[string]int64{}, map[string]int{}
+	each := func(i engine.Image, fn func(layer string, size int64)) {
+		seen := map[string]bool{}
+		for n, l := range i.Layers {
+			if n < len(i.LayerSizes) && !seen[l] {
+				seen[l] = true
+				fn(l, i.LayerSizes[n])
+			}
+		}
+	}
+	for _, i := range images {
+		if len(i.LayerSizes) == 0 {
+			all += i.Size
+		}
+		each(i, func(layer string, size int64) { sizes[layer] = size; users[layer]++ })
+	}
+	for _, size := range sizes {
+		all += size
+	}
+	for _, i := range images {
+		each(i, func(layer string, size int64) {
+			if users[layer] > 1 {
+				shared[i.ID] += size
+			}
+		})
+	}
+	return all, shared
 }
 
 func (d *Daemon) volumeUsage(ctx context.Context) (all []*volume.Volume, err error) {

@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"skerry/internal/engine"
 )
@@ -239,6 +242,43 @@ func TestEvents(t *testing.T) {
 		if string(m.Action) != want || m.Status != want || m.Actor.ID != id || m.Actor.Attributes["name"] != "xx" || want == "die" && m.Actor.Attributes["exitCode"] != "6" {
 			t.Errorf("%+v, want %s", m, want)
 		}
+	}
+}
+
+func TestEventFilters(t *testing.T) {
+	w := newWorld(t)
+	id := w.create("web", nil, nil)
+	w.create("web2", object{"Labels": object{"of": "mine"}}, nil)
+	w.start(id)
+	w.must("DELETE", "/containers/"+id+"?force=1", nil)
+	for filter, want := range map[string]string{
+		`{"event":["create"]}`: "create web,create web2", `{"container":["web2"]}`: "create web2", `{"container":["` + id[:6] + `"],"event":["create","start"]}`: "create web,start web",
+		`{"container":["web"],"event":["create"]}`: "create web,create web2", `{"image":["tool"],"event":["die"]}`: "die web", `{"image":["tool:latest"],"event":["die"]}`: "die web",
+		`{"image":["to"]}`: "", `{"label":["of=mine"]}`: "create web2", `{"type":["network"]}`: "connect bridge,disconnect bridge", `{"network":["bridge"],"event":["connect"]}`: "connect bridge",
+		`{"scope":["swarm"]}`: "", `{"type":["volume"]}`: "",
+	} {
+		code, text := w.ask("GET", "/events?since=1&until="+strconv.FormatInt(time.Now().Unix(), 10)+"&filters="+url.QueryEscape(filter), nil)
+		var got []string
+		for lines := json.NewDecoder(strings.NewReader(text)); lines.More(); {
+			var m message
+			if err := lines.Decode(&m); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(m.Action)+" "+m.Actor.Attributes["name"])
+		}
+		if code != 200 || strings.Join(got, ",") != want {
+			t.Errorf("%s: %d %q, want %q", filter, code, got, want)
+		}
+	}
+}
+
+func TestSharing(t *testing.T) {
+	all, shared := sharing([]engine.Image{
+		{ID: "a", Size: 10, Layers: []string{"x", "y"}, LayerSizes: []int64{7, 3}}, {ID: "b", Size: 12, Layers: []string{"x", "z", "z"}, LayerSizes: []int64{7, 5, 5}},
+		{ID: "c", Size: 1, Layers: []string{"w"}, LayerSizes: []int64{1}}, {ID: "d", Size: 100, Layers: []string{"x"}},
+	})
+	if all != 7+3+5+1+100 || shared["a"] != 7 || shared["b"] != 7 || shared["c"] != 0 || shared["d"] != 0 {
+		t.Errorf("%d, %v", all, shared)
 	}
 }
 

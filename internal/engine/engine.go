@@ -77,8 +77,8 @@ type Engine interface {
 	// its listeners. Removing what is not there is no error.
 	Remove(ctx context.Context, id ID) error
 
-	// Update changes the limits of a container that is created, running or
-	// frozen. Its Limits replace the old ones whole.
+	// Update changes the limits of a container, in whatever state: of one that has
+	// exited, those of its next run. Its Limits replace the old ones whole.
 	Update(ctx context.Context, id ID, limits Limits) error
 	// Freeze stops every process of the container where it stands, or lets
 	// them go on. It returns once that is so. It is idempotent.

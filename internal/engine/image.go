@@ -85,7 +85,9 @@ type Image struct {
 	Platform Platform
 	Config   ImageConfig
 	Layers   []string // the digests of the unpacked layers, the lowest first
-	History  []ImageHistory
+	// LayerSizes are the bytes of each of Layers, where they are known.
+	LayerSizes []int64
+	History    []ImageHistory
 }
 
 // ImageConfig is what an image says of its containers.

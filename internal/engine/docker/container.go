@@ -265,7 +265,7 @@ func (d *Driver) Update(ctx context.Context, id engine.ID, l engine.Limits) erro
 	if l.Memory < 0 || l.CPU < 0 || l.CPUShares < 0 || l.MemoryReserve < 0 {
 		return fmt.Errorf("engine: %w: negative limit", engine.ErrInvalid)
 	}
-	if _, err := d.must(ctx, id, "update", engine.Created, engine.Running, engine.Frozen); err != nil {
+	if _, err := d.must(ctx, id, "update", engine.Created, engine.Running, engine.Frozen, engine.Exited); err != nil {
 		return err
 	}
 	if err := d.do(ctx, http.MethodPost, at(id, "/update"), nil, limitsOf(l), nil); err != nil {

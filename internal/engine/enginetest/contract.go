@@ -213,7 +213,7 @@ func (s *suite) states() {
 	_, err = s.e.Wait(s.ctx, id)
 	s.must(err)
 	s.is(s.e.Signal(s.ctx, id, syscall.SIGTERM), engine.ErrState)
-	s.is(s.e.Update(s.ctx, id, engine.Limits{}), engine.ErrState)
+	s.must(s.e.Update(s.ctx, id, engine.Limits{})) // of the next run
 	_, err = s.e.Stats(s.ctx, id)
 	s.is(err, engine.ErrState)
 	spec := Spec(scriptTrue)

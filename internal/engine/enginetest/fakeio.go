@@ -24,9 +24,6 @@ func (f *Fake) Update(_ context.Context, id engine.ID, limits engine.Limits) err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c.status.State == engine.Exited {
-		return fmt.Errorf("engine: update %s: %w", id, engine.ErrState)
-	}
 	c.limits = limits
 	return nil
 }

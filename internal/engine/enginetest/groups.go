@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"syscall"
 
 	"skerry/internal/engine"
 )
@@ -98,6 +99,14 @@ func (s *suite) cpus() {
 	s.must(s.e.Update(s.ctx, other, engine.Limits{CPUs: "0"}))
 	if got := allowed(other); got != "0" {
 		s.Errorf("of 0, while it runs, it has %s", got)
+	}
+	s.must(s.e.Signal(s.ctx, other, syscall.SIGKILL))
+	_, err = s.e.Wait(s.ctx, other)
+	s.must(err)
+	s.must(s.e.Update(s.ctx, other, engine.Limits{CPUs: all}))
+	s.must(s.e.Start(s.ctx, other))
+	if got := allowed(other); got != all {
+		s.Errorf("of %s, in its next run, it has %s", all, got)
 	}
 	for _, list := range []string{"8000", "x", "3-1"} {
 		spec := Spec(scriptTrue)

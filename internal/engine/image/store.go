@@ -253,6 +253,7 @@ func (s *Store) image(tx *store.Tx, row *imageRow) (engine.Image, error) {
 		if err != nil {
 			return i, fmt.Errorf("image: layer %s of %s: %w", l.DiffID, row.ID, err)
 		}
+		i.LayerSizes = append(i.LayerSizes, lr.Size)
 		if !counted[l.DiffID] {
 			i.Size += lr.Size
 		}

@@ -335,19 +335,26 @@ func (s *supervisor) freeze(c *container, frozen bool) error {
 }
 
 func (s *supervisor) update(c *container, l engine.Limits) error {
-	if err := errors.Join(l.Validate(), s.available(&l)); err != nil {
+	if err := l.Validate(); err != nil {
+		return err
+	}
+	if err := s.available(&l); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.spec == nil {
+		return fmt.Errorf("engine: update %s, of which nothing but its exit is known: %w", c.id, engine.ErrState)
+	}
+	if c.state != engine.Exited {
+		if err := c.group.Set(groupLimits(withDefaults(l))); err != nil {
+			return fmt.Errorf("engine: update %s: %w", c.id, unsupported(err))
+		}
+	}
+	c.limits, c.spec.Limits = withDefaults(l), l
 	if c.state == engine.Exited {
-		return fmt.Errorf("engine: update %s, which has exited: %w", c.id, engine.ErrState)
+		return s.replace(c, recordFile, c.toRun())
 	}
-	l = withDefaults(l)
-	if err := c.group.Set(groupLimits(l)); err != nil {
-		return fmt.Errorf("engine: update %s: %w", c.id, unsupported(err))
-	}
-	c.limits = l
 	return nil
 }
 
