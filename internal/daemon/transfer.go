@@ -198,6 +198,8 @@ func (d *Daemon) toPush(ctx context.Context, repository, tag string) (names []st
 
 // loadImages answers POST /images/load.
 func (d *Daemon) loadImages(c *call) error {
+	// it answers while it reads: otherwise the first line would end the body
+	_ = http.NewResponseController(c.w).EnableFullDuplex()
 	p := &progress{c: c}
 	report := p.report
 	if c.flag("quiet") {
