@@ -238,8 +238,8 @@ func securityOf(h *container.HostConfig) (engine.Security, error) {
 			case "unconfined":
 				s.SeccompUnconfined = true
 			case "builtin":
-			default:
-				return s, unsupported("seccomp profiles of one's own")
+			default: // the file's text: clients read it
+				s.Seccomp = value
 			}
 		case "apparmor":
 			if value != "unconfined" {

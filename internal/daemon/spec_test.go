@@ -62,8 +62,9 @@ func TestSpec(t *testing.T) {
 		`{"HostConfig":{"Memory":67108864,"MemoryReservation":33554432,"NanoCpus":1500000000,"CpuShares":512,"PidsLimit":99}}`: func(s engine.Spec) any {
 			return s.Limits == engine.Limits{Memory: 64 << 20, MemoryReserve: 32 << 20, CPU: 1.5, CPUShares: 512, Pids: 99}
 		},
-		`{"HostConfig":{"CpuQuota":50000}}`:                    func(s engine.Spec) any { return s.Limits.CPU == 0.5 },
-		`{"HostConfig":{"CpusetCpus":"0-1","CpusetMems":"0"}}`: func(s engine.Spec) any { return s.Limits.CPUs == "0-1" && s.Limits.Mems == "0" },
+		`{"HostConfig":{"SecurityOpt":["seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}"]}}`: func(s engine.Spec) any { return s.Security.Seccomp == `{"defaultAction":"SCMP_ACT_ALLOW"}` },
+		`{"HostConfig":{"CpuQuota":50000}}`:                                                 func(s engine.Spec) any { return s.Limits.CPU == 0.5 },
+		`{"HostConfig":{"CpusetCpus":"0-1","CpusetMems":"0"}}`:                              func(s engine.Spec) any { return s.Limits.CPUs == "0-1" && s.Limits.Mems == "0" },
 		`{"HostConfig":{"SecurityOpt":["no-new-privileges","seccomp=unconfined"],"CapAdd":["NET_ADMIN"],"CapDrop":["ALL"]}}`: func(s engine.Spec) any {
 			return !s.Security.AllowNewPrivileges && s.Security.SeccompUnconfined && s.Security.AddCapabilities[0] == "NET_ADMIN" && s.Security.DropCapabilities[0] == "ALL"
 		},
@@ -105,7 +106,7 @@ func TestRefused(t *testing.T) {
 		`{"HostConfig":{"CpusetCpus":"0-x"}}`: 400, `{"HostConfig":{"BlkioWeight":9}}`: 501, `{"HostConfig":{"PidMode":"host"}}`: 501, `{"HostConfig":{"Links":["a:b"],"NetworkMode":"host"}}`: 400, `{"Domainname":"d"}`: 501,
 		`{"HostConfig":{"DeviceRequests":[{"Count":1}]}}`: 501, `{"HostConfig":{"LogConfig":{"Type":"syslog"}}}`: 501, `{"HostConfig":{"Memory":1000}}`: 400,
 		`{"HostConfig":{"NanoCpus":9000000000000}}`: 400, `{"HostConfig":{"CpuPeriod":10,"CpuQuota":5000}}`: 400,
-		`{"HostConfig":{"SecurityOpt":["seccomp={}"]}}`: 501, `{"HostConfig":{"SecurityOpt":["odd"]}}`: 400, `{"HostConfig":{"Binds":["/a:b"]}}`: 400,
+		`{"HostConfig":{"SecurityOpt":["odd"]}}`: 400, `{"HostConfig":{"Binds":["/a:b"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/b:shared"]}}`: 501, `{"HostConfig":{"Binds":["../a:/b"]}}`: 400, `{"HostConfig":{"Binds":["/a:/x","/b:/x/"]}}`: 400,
 		`{"HostConfig":{"Binds":["/a:/"]}}`: 400, `{"HostConfig":{"ExtraHosts":["h:host-gateway"]}}`: 501, `{"StopSignal":"SIGNOT"}`: 400,
 		`{"HostConfig":{"MemorySwap":67108864}}`: 400, `{"HostConfig":{"MemorySwap":67108864,"Memory":67108865}}`: 400, `{"HostConfig":{"MemorySwap":-2,"Memory":67108864}}`: 400,

@@ -186,6 +186,10 @@ type Security struct {
 	AllowNewPrivileges bool
 	// SeccompUnconfined lets all system calls through.
 	SeccompUnconfined bool
+	// Seccomp is a profile in Docker's JSON in place of its default one. It has to let
+	// through what a start does: chdir, close_range, umask, rt_sigprocmask, execve
+	// and, with AllowNewPrivileges, prctl, capset, setgroups, setresuid, setresgid.
+	Seccomp string
 	// Privileged gives all capabilities, all devices, writable /proc and /sys,
 	// no seccomp and the machine's own user ids, whatever else is said here. It
 	// is no wall.
@@ -230,6 +234,8 @@ func (s *Spec) Validate() error {
 		return bad("processors of a group")
 	case s.Group.Name != "" && !ID(s.Group.Name).Valid() || s.Group.Name == "" && s.Group.Limits != Limits{}:
 		return bad("group %q", s.Group.Name)
+	case len(s.Security.Seccomp) > maxProfile:
+		return bad("a seccomp profile of %d bytes", len(s.Security.Seccomp))
 	case len(s.Hostname) > 64 || strings.ContainsRune(s.Hostname, 0):
 		return bad("host name %q", s.Hostname)
 	}
@@ -259,6 +265,9 @@ func (s *Spec) Validate() error {
 }
 
 const maxID = 65534
+
+// maxProfile is the most bytes of a seccomp profile.
+const maxProfile = 1 << 20
 
 // maxCPU is more processors than any machine has, and less than what kernels take.
 const maxCPU = 1 << 20

@@ -112,6 +112,12 @@ func TestDockerRun(t *testing.T) {
 	d.fails(125, "Requested CPUs are not available - requested 7000, available: 0", "run", "--rm", "--cpuset-cpus", "7000", "busybox", "true")
 	d.fails(125, "Invalid value x for cpuset cpus", "run", "--rm", "--cpuset-cpus", "x", "busybox", "true")
 	d.says("1", "run", "--rm", "--cpuset-cpus", "0", "busybox", "nproc")
+	profile := filepath.Join(d.home, "profile.json")
+	if err := os.WriteFile(profile, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.fails(1, "Operation not permitted", "run", "--rm", "--security-opt", "seccomp="+profile, "busybox", "chmod", "700", "/data")
+	d.says("", "run", "--rm", "busybox", "chmod", "700", "/data")
 	if out, e, err := d.try("through\n", "docker", "run", "-i", "--rm", "busybox", "cat"); err != nil || out != "through\n" {
 		t.Errorf("%q %q %v", out, e, err)
 	}

@@ -140,6 +140,9 @@ func translate(s *engine.Spec) (*createBody, error) {
 	if s.Security.SeccompUnconfined {
 		h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined")
 	}
+	if s.Security.Seccomp != "" {
+		h.SecurityOpt = append(h.SecurityOpt, "seccomp="+s.Security.Seccomp)
+	}
 	for _, g := range s.User.Groups {
 		h.GroupAdd = append(h.GroupAdd, strconv.FormatUint(uint64(g), 10))
 	}

@@ -32,7 +32,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
 		{"Stop", (*suite).stop}, {"Init", (*suite).init},
-		{"Layers", (*suite).layers}, {"CPUs", (*suite).cpus}, {"Groups", (*suite).groups}, {"Networks", (*suite).networks}, {"Connect", (*suite).connect}, {"Ports", (*suite).ports}, {"Firewall", (*suite).firewall},
+		{"Layers", (*suite).layers}, {"CPUs", (*suite).cpus}, {"Seccomp", (*suite).seccomp}, {"Groups", (*suite).groups}, {"Networks", (*suite).networks}, {"Connect", (*suite).connect}, {"Ports", (*suite).ports}, {"Firewall", (*suite).firewall},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)

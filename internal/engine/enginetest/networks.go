@@ -104,6 +104,9 @@ func (s *suite) connect() {
 		p, _ := a.Prefix(24)
 		return engine.Link{Name: name, Address: a, Subnet: p}
 	}
+	var cancel context.CancelFunc
+	s.ctx, cancel = context.WithTimeout(context.Background(), 12*patience) // it asks much that is not answered
+	defer cancel()
 	one, two, three := link("one", "10.77.0.2"), link("two", "10.78.0.2"), link("three", "10.79.0.2")
 	s.member(s.network("two", "10.78.0.9"))
 	n := s.network("one", "10.77.0.2")

@@ -261,3 +261,35 @@ func (s *suite) until(what string, ok func() bool) {
 		s.must(pause(s.ctx))
 	}
 }
+
+// A seccomp profile of one's own takes the place of the default one.
+func (s *suite) seccomp() {
+	s.able("seccomp", func(c engine.Capabilities) bool { return c.Seccomp })
+	script := `mkdir /tmp/made 2>/tmp/why && echo made; grep -o 'File exists' /tmp/why; echo text > /tmp/file && cat /tmp/file`
+	run := func(security engine.Security) string {
+		s.Helper()
+		spec := Spec(script)
+		spec.Security = security
+		spec.Mounts = []engine.Mount{{Kind: engine.MountTmpfs, Target: "/tmp"}}
+		id, err := s.e.Create(s.ctx, spec)
+		s.must(err)
+		s.Cleanup(func() { s.must(s.e.Remove(context.Background(), id)) })
+		s.must(s.e.Start(s.ctx, id))
+		_, err = s.e.Wait(s.ctx, id)
+		s.must(err)
+		return s.output(id, engine.Stdout)
+	}
+	const profile = `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":17}]}`
+	if got := run(engine.Security{}); got != "made\ntext\n" {
+		s.Errorf("by the default one: %q", got)
+	}
+	for _, privileges := range []bool{false, true} {
+		if got := run(engine.Security{Seccomp: profile, AllowNewPrivileges: privileges}); got != "File exists\ntext\n" {
+			s.Errorf("by one of its own: %q", got)
+		}
+	}
+	spec := Spec(script)
+	spec.Security.Seccomp = `{"defaultAction":"SCMP_ACT_WHAT"}`
+	_, err := s.e.Create(s.ctx, spec)
+	s.is(err, engine.ErrInvalid)
+}

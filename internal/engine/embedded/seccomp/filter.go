@@ -1,16 +1,18 @@
 //go:build linux && amd64
 
-// Package seccomp compiles a seccomp profile (moby's default) into a BPF
+// Package seccomp compiles a seccomp profile (moby's default, or a given one) into a BPF
 // program: a binary search over the system call's number, so that any call is
 // decided in about eight comparisons, and so that the kernel, which runs the
 // program once for every number when it is loaded, has little to do.
 //
 // Only the machine's own system calls are let through: 32-bit programs and the
 // x32 interface get ENOSYS. Numbers newer than the profile knows get ENOSYS
-// too, so that libraries fall back to older calls, as under runc.
+// too, so that libraries fall back to older calls, as under runc; but where a
+// profile lets through what it does not name, they are let through as well.
 package seccomp
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -74,6 +76,32 @@ func Default(capabilities []string) ([]unix.SockFilter, error) {
 	return compile(profile)
 }
 
+// Profile compiles a profile in Docker's JSON. Without rules and a default action it
+// is none, and the filter nil.
+func Profile(text string, capabilities []string) ([]unix.SockFilter, error) {
+	profile, err := seccomp.LoadProfile(text, &specs.Spec{
+		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case profile == nil:
+		return nil, nil
+	case len(profile.Flags) > 0 || profile.ListenerPath != "":
+		return nil, errors.New("flags and listeners of a profile are not supported")
+	}
+	for _, s := range profile.Syscalls {
+		for _, a := range s.Args {
+			if a.Index > 5 || !slices.Contains(operators, a.Op) {
+				return nil, fmt.Errorf("argument %d of a call, compared by %q", a.Index, a.Op)
+			}
+		}
+	}
+	return compile(profile)
+}
+
+var operators = []specs.LinuxSeccompOperator{specs.OpEqualTo, specs.OpNotEqual, specs.OpMaskedEqual, specs.OpGreaterThan, specs.OpGreaterEqual, specs.OpLessThan, specs.OpLessEqual}
+
 func compile(p *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 	otherwise, err := action(p.DefaultAction, p.DefaultErrnoRet)
 	if err != nil {
@@ -85,6 +113,9 @@ func compile(p *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 		if err != nil {
 			return nil, err
 		}
+		if act == otherwise {
+			continue // it says nothing
+		}
 		for _, name := range s.Names {
 			if n, ok := number(name); ok {
 				rules[n] = append(rules[n], split(act, s.Args)...)
@@ -92,7 +123,7 @@ func compile(p *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 		}
 	}
 	numbers := slices.Sorted(maps.Keys(rules))
-	if len(numbers) == 0 {
+	if len(numbers) == 0 && !lenient(otherwise) {
 		return nil, fmt.Errorf("seccomp: a profile without rules")
 	}
 	body := search(spans(numbers, rules, otherwise))
@@ -115,12 +146,32 @@ func action(a specs.LinuxSeccompAction, ret *uint) (uint32, error) {
 		return allow, nil
 	case specs.ActErrno:
 		if ret != nil {
-			return errno | uint32(*ret), nil
+			return errno | uint32(*ret)&unix.SECCOMP_RET_DATA, nil
 		}
 		return errno | uint32(unix.EPERM), nil
+	case specs.ActKill, specs.ActKillThread:
+		return unix.SECCOMP_RET_KILL_THREAD, nil
+	case specs.ActKillProcess:
+		return unix.SECCOMP_RET_KILL_PROCESS, nil
+	case specs.ActTrap:
+		return unix.SECCOMP_RET_TRAP, nil
+	case specs.ActLog:
+		return unix.SECCOMP_RET_LOG, nil
+	case specs.ActTrace:
+		n := uint32(unix.EPERM)
+		if ret != nil {
+			n = uint32(*ret)
+		}
+		return unix.SECCOMP_RET_TRACE | n&unix.SECCOMP_RET_DATA, nil
 	}
 	return 0, fmt.Errorf("seccomp: the action %s is not known", a)
 }
+
+// lenient says that an action lets a call through.
+func lenient(action uint32) bool { return action == allow || action == unix.SECCOMP_RET_LOG }
+
+// x32 is where the numbers of that interface begin.
+const x32 = 0x40000000
 
 // split makes rules of a profile's entry. Conditions on different arguments
 // must all hold; several on one argument are alternatives (as libcontainer
@@ -173,6 +224,10 @@ func spans(numbers []uint32, rules map[uint32][]rule, otherwise uint32) []span {
 		}
 		add(n, decide(rules[n], otherwise))
 		next = n + 1
+	}
+	if lenient(otherwise) {
+		add(next, []unix.SockFilter{ret(otherwise)})
+		next = x32
 	}
 	add(next, []unix.SockFilter{ret(errno | uint32(unix.ENOSYS))})
 	return all

@@ -107,6 +107,49 @@ func TestDefault(t *testing.T) {
 	t.Logf("%d instructions, longest way %d", len(prog), longest)
 }
 
+func TestProfile(t *testing.T) {
+	const eperm, enosys = errno | uint32(unix.EPERM), errno | uint32(unix.ENOSYS)
+	type try struct {
+		nr   uint32
+		args []uint64
+		want uint32
+	}
+	for _, c := range []struct {
+		profile string
+		tries   []try
+	}{
+		{`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod","no_such_call"],"action":"SCMP_ACT_ERRNO","errnoRet":99},{"name":"mount","action":"SCMP_ACT_KILL_PROCESS"},
+			{"names":["socket"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":16,"op":"SCMP_CMP_EQ"}]}]}`,
+			[]try{{unix.SYS_READ, nil, allow}, {unix.SYS_CHMOD, nil, errno | 99}, {unix.SYS_MOUNT, nil, unix.SECCOMP_RET_KILL_PROCESS}, {unix.SYS_SOCKET, []uint64{16}, eperm},
+				{unix.SYS_SOCKET, []uint64{2}, allow}, {900, nil, allow}, {x32 | unix.SYS_CHMOD, nil, enosys}, {x32 | 900, nil, enosys}}},
+		{`{"defaultAction":"SCMP_ACT_KILL","syscalls":[{"names":["read","exit_group"],"action":"SCMP_ACT_ALLOW"},{"names":["write"],"action":"SCMP_ACT_LOG"},
+			{"names":["mount"],"action":"SCMP_ACT_ALLOW","includes":{"caps":["CAP_SYS_ADMIN"]}}]}`,
+			[]try{{unix.SYS_READ, nil, allow}, {unix.SYS_WRITE, nil, unix.SECCOMP_RET_LOG}, {unix.SYS_CLOSE, nil, unix.SECCOMP_RET_KILL_THREAD}, {unix.SYS_MOUNT, nil, unix.SECCOMP_RET_KILL_THREAD}, {900, nil, enosys}}},
+		{`{"defaultAction":"SCMP_ACT_ALLOW"}`, []try{{0, nil, allow}, {900, nil, allow}, {x32, nil, enosys}}},
+	} {
+		prog, err := Profile(c.profile, docker)
+		if err != nil {
+			t.Fatalf("%s: %v", c.profile, err)
+		}
+		for _, x := range c.tries {
+			if got, _ := run(t, prog, unix.AUDIT_ARCH_X86_64, x.nr, x.args...); got != x.want {
+				t.Errorf("%s: call %#x%v: %#x, want %#x", c.profile, x.nr, x.args, got, x.want)
+			}
+		}
+	}
+	if prog, err := Profile(`{}`, docker); prog != nil || err != nil {
+		t.Errorf("%v, %v", prog, err)
+	}
+	for _, bad := range []string{``, `x`, `{"defaultAction":"SCMP_ACT_WHAT"}`, `{"defaultAction":"SCMP_ACT_ERRNO"}`, `{"defaultAction":"SCMP_ACT_NOTIFY","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}`,
+		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]}`,
+		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"op":"SCMP_CMP_ODD"}]}]}`,
+		`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_LOG"]}`} {
+		if _, err := Profile(bad, docker); err == nil {
+			t.Errorf("%s is no profile", bad)
+		}
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	prog, err := Default(append(slices.Clone(docker), "CAP_SYS_ADMIN"))
 	if err != nil {

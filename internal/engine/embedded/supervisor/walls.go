@@ -86,17 +86,20 @@ func (w *walls) filter(caps uint64) ([]unix.SockFilter, error) {
 	if f := w.filters.byCaps[caps]; f != nil {
 		return f, nil
 	}
-	var names []string
+	f, err := seccomp.Default(namesOf(caps))
+	if err == nil {
+		w.filters.byCaps[caps] = f
+	}
+	return f, err
+}
+
+func namesOf(caps uint64) (names []string) {
 	for i, n := range capabilityNames {
 		if caps>>i&1 == 1 {
 			names = append(names, "CAP_"+n)
 		}
 	}
-	f, err := seccomp.Default(names)
-	if err == nil {
-		w.filters.byCaps[caps] = f
-	}
-	return f, err
+	return names
 }
 
 // bounds are one container's.
@@ -121,7 +124,13 @@ func (w *walls) bounds(s engine.Security) (b bounds, err error) {
 		return b, err
 	}
 	b.mounts = b.has("SYS_ADMIN")
-	if !s.SeccompUnconfined {
+	switch {
+	case s.SeccompUnconfined:
+	case s.Seccomp != "":
+		if b.filter, err = seccomp.Profile(s.Seccomp, namesOf(b.caps)); err != nil {
+			err = fmt.Errorf("engine: %w: Decoding seccomp profile failed: %w", engine.ErrInvalid, err)
+		}
+	default:
 		b.filter, err = w.filter(b.caps)
 	}
 	return b, err
