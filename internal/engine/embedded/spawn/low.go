@@ -12,7 +12,7 @@ import (
 // that has thousands of descriptors open would get a copy of them all, for as long
 // as it lives the space for so many, and has them to close. Instead what its table
 // uses is copied to low numbers first; the child begins with its parent's
-// descriptors, and its first call leaves it with a copy of the low ones alone.
+// descriptors, and its first calls leave it with a copy of those alone.
 type Low struct {
 	null int      // what is open at a number that is free
 	free chan int // where ranges begin
@@ -21,6 +21,7 @@ type Low struct {
 // So many ranges of so many numbers, from the first on: one for each child that is
 // being made. More of either, and the child gets the copy of all.
 const (
+	firstOwn  = 3 // those before are standard
 	firstLow  = 16
 	lowRange  = 32
 	lowRanges = 8
@@ -96,6 +97,8 @@ func (t *Table) lower(l *Low) (lowered bool, done func()) {
 	t.replace(numbers)
 	if from >= 0 {
 		t.calls[0].args = [6]uintptr{uintptr(from + lowRange), ^uintptr(0), unix.CLOSE_RANGE_UNSHARE}
+		// a child that is parked would hold for long what somebody waits for the end of
+		t.calls[1].args = [6]uintptr{firstOwn, uintptr(from - 1), 0}
 	}
 	return from >= 0, done
 }

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// reserved are the low numbers of this process, which it has once.
+var reserved = sync.OnceValues(ReserveLow)
+
 // speaker is a table whose child writes what a script says to a file of this process,
 // after it has used others.
 func speaker(to *os.File, script string, others ...int) *Table {
@@ -52,7 +55,7 @@ func listen(t *testing.T, l *Low, script string, others ...int) string {
 // A child of a process with many descriptors has no space for them, unless its table
 // uses more than fit, and uses the right ones in either case.
 func TestLow(t *testing.T) {
-	l, err := ReserveLow()
+	l, err := reserved()
 	if err != nil {
 		t.Fatal(err)
 	}

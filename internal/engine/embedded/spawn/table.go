@@ -21,7 +21,8 @@
 //     handlers back to the default; the table unblocks just before execve,
 //     and a signal that waits then ends the child, not the parent.
 //  4. write anywhere but into the table's own result words and the frame's
-//     error words, which nobody else reads before clone3 has returned.
+//     error words, which nobody else reads before clone3 has returned. (One that
+//     is parked also reads what others have written for it: see Park.)
 //
 // And the parent must
 //
@@ -39,6 +40,7 @@ package spawn
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -59,21 +61,27 @@ type call struct {
 const anyError = 1
 
 // Table is a list of system calls for a child to make. The zero Table is empty
-// and ready. It is for one use by one goroutine.
+// and ready. It is for one use by one goroutine, but for what Park brings.
 type Table struct {
 	calls []call
 	names []string // of each call, for errors
 	refs  []reference
 	arena []byte
 	keep  []any
-	own   bool // the first call is for the child's own descriptors
+	own   bool // the first calls are for the child's own descriptors
+	park  *park
 }
+
+// ownCalls are those for the child's own descriptors.
+const ownCalls = 2
 
 // NewTable returns a table with space for so many calls, whose child does not need
 // a copy of all descriptors: see Low.
 func NewTable(calls int) *Table {
 	t := &Table{calls: make([]call, 0, calls), names: make([]string, 0, calls), own: true}
-	t.Add("own descriptors", unix.SYS_CLOSE_RANGE, ^uintptr(0)>>32, ^uintptr(0)>>32, 0) // none, unless lower changes it
+	for range ownCalls {
+		t.Add("own descriptors", unix.SYS_CLOSE_RANGE, ^uintptr(0)>>32, ^uintptr(0)>>32, 0) // none, unless lower changes it
+	}
 	return t
 }
 
@@ -182,22 +190,29 @@ const clearSighand = 0x100000000 // CLONE_CLEAR_SIGHAND
 // through a table without one and exited. An *Error is a call that failed; the
 // child is a zombie then as well, and pid is set: the caller waits for it.
 func (t *Table) Run(c Clone) (pid, pidfd int, err error) {
-	for _, r := range t.refs {
-		// several users of one result: the first gets it by its result word,
-		// the others would need more words, so results go to one place each
-		if from := &t.calls[r.from]; from.result == 0 {
-			from.result = uintptr(unsafe.Pointer(&t.calls[r.call].args[r.arg]))
-		} else {
-			return 0, -1, fmt.Errorf("spawn: the result of %s is used twice", t.names[r.from])
-		}
+	t.lock()
+	defer t.unlock()
+	defer t.park.end()
+	if t.park != nil {
+		t.park.begun = true
+	}
+	if err := t.link(); err != nil {
+		return 0, -1, err
 	}
 	lowered, done := t.lower(c.Low)
+	done = sync.OnceFunc(done)
 	defer done()
+	if t.park != nil && !lowered {
+		return 0, -1, errCrowded
+	}
 	if lowered {
 		c.Flags |= unix.CLONE_FILES // until the first call
 	}
 	fd := new(int32)
 	*fd = -1
+	if t.park != nil {
+		t.park.pidfd, t.park.done = fd, done
+	}
 	args := &cloneArgs{
 		flags:      c.Flags | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | clearSighand,
 		pidfd:      uint64(uintptr(unsafe.Pointer(fd))),
@@ -211,7 +226,9 @@ func (t *Table) Run(c Clone) (pid, pidfd int, err error) {
 		args.cgroup = uint64(c.Cgroup)
 	}
 	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: unsafe.SliceData(t.calls), count: uintptr(len(t.calls)), all: ^uint64(0)}
+	t.unlock()
 	run(f)
+	t.lock()
 	runtime.KeepAlive(t)
 	runtime.KeepAlive(fd)
 	if int(f.pid) < 0 {
@@ -221,6 +238,20 @@ func (t *Table) Run(c Clone) (pid, pidfd int, err error) {
 		err = &Error{t.names[len(t.calls)-int(f.left)], syscall.Errno(f.errno)}
 	}
 	return int(f.pid), int(*fd), err
+}
+
+// link makes results the arguments that they are to be.
+func (t *Table) link() error {
+	for _, r := range t.refs {
+		// several users of one result: the first gets it by its result word,
+		// the others would need more words, so results go to one place each
+		if from := &t.calls[r.from]; from.result == 0 {
+			from.result = uintptr(unsafe.Pointer(&t.calls[r.call].args[r.arg]))
+		} else {
+			return fmt.Errorf("spawn: the result of %s is used twice", t.names[r.from])
+		}
+	}
+	return nil
 }
 
 // run is a blocking system call to the runtime: see rule 6.
