@@ -255,6 +255,14 @@ func (d *Driver) ListenAll(ctx context.Context, id engine.ID, _ ...engine.Socket
 	return nil, d.found(ctx, id, "sockets inside")
 }
 
+// Launch creates and starts; it cannot be done with sockets.
+func (d *Driver) Launch(ctx context.Context, spec engine.Spec, sockets ...engine.Socket) (engine.ID, []engine.Listening, error) {
+	if len(sockets) > 0 {
+		return "", nil, unsupported("sockets inside")
+	}
+	return engine.Launch(ctx, d, spec)
+}
+
 // Attach cannot be done.
 func (d *Driver) Attach(ctx context.Context, id engine.ID, _ engine.Mount) error {
 	return d.found(ctx, id, "mounting into a container")

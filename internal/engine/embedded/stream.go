@@ -90,6 +90,11 @@ func (d *Driver) ListenAll(ctx context.Context, id engine.ID, sockets ...engine.
 	if err != nil {
 		return nil, err
 	}
+	return d.opened(id, sockets, fds)
+}
+
+// opened makes sockets inside of their descriptors.
+func (d *Driver) opened(id engine.ID, sockets []engine.Socket, fds []int) (out []engine.Listening, err error) {
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
 		files[i] = os.NewFile(uintptr(fd), "socket in "+string(id))
@@ -98,7 +103,7 @@ func (d *Driver) ListenAll(ctx context.Context, id engine.ID, sockets ...engine.
 	if len(fds) != len(sockets) {
 		return nil, fmt.Errorf("engine: listen: %d descriptors for %d sockets", len(fds), len(sockets))
 	}
-	out := make([]engine.Listening, len(sockets))
+	out = make([]engine.Listening, len(sockets))
 	for i, f := range files {
 		if sockets[i].Packets() {
 			out[i].Packets, err = net.FilePacketConn(f)

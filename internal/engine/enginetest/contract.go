@@ -27,7 +27,7 @@ func Run(t *testing.T, e engine.Engine) {
 		{"Signal", (*suite).signal}, {"Kill", (*suite).kill}, {"States", (*suite).states},
 		{"NotFound", (*suite).notFound}, {"Invalid", (*suite).invalid}, {"StartError", (*suite).startError},
 		{"Freeze", (*suite).freeze}, {"KillFrozen", (*suite).killFrozen}, {"Events", (*suite).events},
-		{"List", (*suite).list}, {"Listen", (*suite).listen}, {"Exec", (*suite).exec}, {"Env", (*suite).env},
+		{"List", (*suite).list}, {"Listen", (*suite).listen}, {"Launch", (*suite).launch}, {"Exec", (*suite).exec}, {"Env", (*suite).env},
 		{"Stats", (*suite).stats}, {"Many", (*suite).many}, {"Restart", (*suite).restart}, {"Files", (*suite).files},
 		{"Input", (*suite).input}, {"InputClosed", (*suite).inputClosed}, {"Terminal", (*suite).terminal},
 		{"ExecTerminal", (*suite).execTerminal}, {"ExecLeaves", (*suite).execLeaves}, {"ExecEnds", (*suite).execEnds},
@@ -396,6 +396,44 @@ func (s *suite) listen() {
 	}
 	for _, l := range all {
 		s.must(l.Close())
+	}
+}
+
+func (s *suite) launch() {
+	id, _, err := s.e.Launch(s.ctx, Spec(scriptCode))
+	s.must(err)
+	defer func() { s.must(s.e.Remove(context.Background(), id)) }()
+	exit, err := s.e.Wait(s.ctx, id)
+	s.must(err)
+	if exit.Code != 3 {
+		s.Errorf("exit %+v", exit)
+	}
+	bad := Spec(scriptTrue)
+	bad.ID, bad.Command = "launch-bad", []string{"/no/such/program"}
+	_, _, err = s.e.Launch(s.ctx, bad)
+	s.is(err, syscall.ENOENT)
+	_, err = s.e.Inspect(s.ctx, bad.ID)
+	s.is(err, engine.ErrNotFound)
+	place := engine.Socket{Network: "tcp4", Address: "127.0.0.1:9001"}
+	other, opened, err := s.e.Launch(s.ctx, Spec(scriptHello), place)
+	if can, fault := s.e.Info(s.ctx); fault != nil || !can.Listen {
+		s.must(fault)
+		s.is(err, engine.ErrUnsupported)
+		return
+	}
+	s.must(err)
+	defer func() { s.must(s.e.Remove(context.Background(), other)) }()
+	if len(opened) != 1 || opened[0].Listener == nil {
+		s.Fatalf("listening %+v", opened)
+	}
+	c, err := opened[0].Listener.Accept() // the program may have called before
+	s.must(err)
+	defer c.Close()
+	b := make([]byte, 9)
+	n, err := c.Read(b)
+	s.must(err)
+	if string(b[:n]) != "hello" {
+		s.Errorf("heard %q", b[:n])
 	}
 }
 

@@ -161,6 +161,11 @@ func (f *Fake) ListenAll(ctx context.Context, id engine.ID, sockets ...engine.So
 	return out, nil
 }
 
+// Launch creates, listens and starts.
+func (f *Fake) Launch(ctx context.Context, spec engine.Spec, sockets ...engine.Socket) (engine.ID, []engine.Listening, error) {
+	return engine.Launch(ctx, f, spec, sockets...)
+}
+
 func (c *container) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	<-c.thaw()
 	c.fake.mu.Lock()

@@ -191,27 +191,24 @@ func environ(env map[string]string) []string {
 
 // create makes a sandbox and what it finds on its network, and starts its program.
 func (s *Service) create(ctx context.Context, spec engine.Spec) (*sandbox, error) {
-	id, err := s.createContainer(ctx, spec)
+	places := s.places()
+	id, opened, err := s.launch(ctx, spec, places)
 	if err != nil {
-		return nil, fmt.Errorf("lambda: create sandbox: %w", err)
+		return nil, fmt.Errorf("lambda: start sandbox: %w", err)
 	}
 	sb := &sandbox{id: id, account: spec.Account, api: runtime.NewEndpoint(s.Clock.Now), exited: make(chan struct{}),
 		settled: closedChan(), started: s.Clock.Now()}
-	for _, step := range []func(context.Context, *sandbox) error{s.surround, s.start} {
-		if err := step(ctx, sb); err != nil {
-			_ = s.Engine.Remove(ctx, id)
-			return nil, fmt.Errorf("lambda: start sandbox: %w", err)
-		}
-	}
+	s.surround(sb, places, opened)
+	s.children.Start("wait/"+string(sb.id), func(ctx context.Context) error { return s.watch(ctx, sb) })
 	return sb, nil
 }
 
-// createContainer has /tmp in memory where the machine has no disks to give.
-func (s *Service) createContainer(ctx context.Context, spec engine.Spec) (engine.ID, error) {
+// launch has /tmp in memory where the machine has no disks to give.
+func (s *Service) launch(ctx context.Context, spec engine.Spec, places []engine.Socket) (engine.ID, []engine.Listening, error) {
 	if !s.diskless.Load() {
-		id, err := s.Engine.Create(ctx, spec)
+		id, opened, err := s.Engine.Launch(ctx, spec, places...)
 		if !errors.Is(err, engine.ErrUnsupported) {
-			return id, err
+			return id, opened, err
 		}
 	}
 	spec.Mounts = slices.Clone(spec.Mounts)
@@ -220,33 +217,26 @@ func (s *Service) createContainer(ctx context.Context, spec engine.Spec) (engine
 			spec.Mounts[i].Kind = engine.MountTmpfs
 		}
 	}
-	id, err := s.Engine.Create(ctx, spec)
+	id, opened, err := s.Engine.Launch(ctx, spec, places...)
 	if err == nil && !s.diskless.Swap(true) {
 		s.Log.Warn("/tmp of functions counts towards their memory, since this machine has no disks of a fixed size: see skerry doctor")
 	}
-	return id, err
+	return id, opened, err
 }
 
-func (s *Service) start(ctx context.Context, sb *sandbox) error {
-	if err := s.Engine.Start(ctx, sb.id); err != nil {
-		return err
-	}
-	s.children.Start("wait/"+string(sb.id), func(ctx context.Context) error { return s.watch(ctx, sb) })
-	return nil
-}
-
-// surround opens what a function finds on its network: the Runtime API, Skerry
-// under its own name and under AWS's, and the resolver that knows these.
-func (s *Service) surround(ctx context.Context, sb *sandbox) error {
+// places are where a function finds something on its network: the Runtime API, the
+// resolver, and Skerry under AWS's names, which that knows, and under its own.
+func (s *Service) places() []engine.Socket {
 	places := []engine.Socket{{Network: "tcp4", Address: runtimeAPI}, {Network: "udp4", Address: resolverAddress + ":53"}}
 	if s.Serve != nil {
 		places = append(places, engine.Socket{Network: "tcp4", Address: resolverAddress + ":443"},
 			engine.Socket{Network: "tcp4", Address: s.insideAddress()})
 	}
-	opened, err := s.Engine.ListenAll(ctx, sb.id, places...)
-	if err != nil {
-		return err
-	}
+	return places
+}
+
+// surround serves what is open at those places. A program that is faster waits.
+func (s *Service) surround(sb *sandbox, places []engine.Socket, opened []engine.Listening) {
 	s.children.Start("api/"+string(sb.id), func(ctx context.Context) error {
 		defer context.AfterFunc(ctx, func() { _ = opened[0].Close() })()
 		s.api.Serve(netutil.LimitListener(opened[0].Listener, maxRuntime), sb.api)
@@ -262,7 +252,6 @@ func (s *Service) surround(ctx context.Context, sb *sandbox) error {
 			return nil
 		})
 	}
-	return nil
 }
 
 // beside starts functions as children under numbered names.

@@ -27,6 +27,7 @@ const (
 	OpInfo     = "info"
 	OpCreate   = "create"
 	OpStart    = "start"
+	OpLaunch   = "launch" // create, listen and start; the answer comes with a descriptor for each socket
 	OpSignal   = "signal"
 	OpWait     = "wait"
 	OpRemove   = "remove"
@@ -55,7 +56,7 @@ type Request struct {
 	Op      string
 	ID      engine.ID              `json:",omitempty"`
 	Spec    *engine.Spec           `json:",omitempty"`
-	Image   string                 `json:",omitempty"` // create: the id of the root's image
+	Image   string                 `json:",omitempty"` // create, launch: the id of the root's image
 	Layers  []string               `json:",omitempty"` // create: the folders of its layers, the lowest first
 	Limits  *engine.Limits         `json:",omitempty"`
 	Mount   *engine.Mount          `json:",omitempty"`

@@ -71,6 +71,8 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 			return s.fail(conn, engine.ErrInvalid)
 		}
 		return s.fail(conn, s.create(req.Spec, image{req.Image, req.Layers}))
+	case protocol.OpLaunch:
+		return s.launch(conn, req)
 	case protocol.OpList:
 		return s.list(conn)
 	case protocol.OpFirewall:
@@ -125,6 +127,33 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 		return conn.Send(protocol.Reply{Stats: &st, Error: protocol.FromError(err)})
 	}
 	return s.answerLonger(conn, req, c, fds)
+}
+
+// launch makes a container, opens sockets in it and starts it.
+func (s *supervisor) launch(conn *protocol.Conn, req *protocol.Request) error {
+	if req.Spec == nil {
+		return s.fail(conn, engine.ErrInvalid)
+	}
+	if err := s.create(req.Spec, image{req.Image, req.Layers}); err != nil {
+		return s.fail(conn, err)
+	}
+	c, err := s.get(req.Spec.ID)
+	if err != nil { // removed meanwhile
+		return s.fail(conn, err)
+	}
+	var opened []int
+	if len(req.Sockets) > 0 {
+		opened, err = s.listen(c, req.Sockets)
+	}
+	defer func() { closeAll(opened...) }()
+	if err == nil {
+		err = s.start(c)
+	}
+	if err != nil {
+		s.remove(c)
+		return s.fail(conn, err)
+	}
+	return conn.Send(protocol.Reply{}, opened...)
 }
 
 // answerLonger is for what waits, or has more to it than an answer.
