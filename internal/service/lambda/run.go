@@ -58,14 +58,15 @@ func (s *Service) run(ctx context.Context, t *target, e *event) (*result, error)
 
 // runOf is one invocation in one sandbox.
 type runOf struct {
-	s      *Service
-	t      *target
-	e      *event
-	sb     *sandbox
-	tail   bool
-	broken bool   // the sandbox cannot be used again
-	retry  bool   // initialising a second time, as a part of the invocation
-	early  []byte // what the log's tail has of the initialisation
+	s         *Service
+	t         *target
+	e         *event
+	sb        *sandbox
+	tail      bool
+	broken    bool   // the sandbox cannot be used again
+	unlimited bool   // it has initialised, and has the limits of that
+	retry     bool   // initialising a second time, as a part of the invocation
+	early     []byte // what the log's tail has of the initialisation
 
 	began, done time.Time // with a second initialisation, but not with the first
 	record      *transcript
@@ -154,14 +155,21 @@ func (r *runOf) initialise(ctx context.Context) *result {
 
 // ready ends an initialisation that has succeeded.
 func (r *runOf) ready(ctx context.Context) {
-	s, sb := r.s, r.sb
 	if !r.retry {
-		sb.initDuration = sb.api.ReadyAt().Sub(sb.started)
+		r.sb.initDuration = r.sb.api.ReadyAt().Sub(r.sb.started)
 	}
+	r.s.drain(ctx, r.sb, earlyLines{r})
+	r.unlimited = true
+}
+
+// limit gives a sandbox that has initialised the limits of its function, which is at
+// work already: it need not wait for them.
+func (r *runOf) limit(ctx context.Context) {
+	s, sb := r.s, r.sb
+	r.unlimited = false
 	if err := s.Engine.Update(ctx, sb.id, limits(r.t.version.Config.Memory, false)); err != nil && !isClosed(sb.exited) {
 		s.Log.Warn("the limits of a sandbox cannot be set", "sandbox", sb.id, "err", err)
 	}
-	s.drain(ctx, sb, earlyLines{r})
 }
 
 // earlyLines are those before an invocation's START.
@@ -221,6 +229,9 @@ func (r *runOf) deliver(ctx context.Context) *result {
 	if err != nil {
 		r.broken = true
 		return failure("Sandbox.Failure", fmt.Sprintf("RequestId: %s Error: %v", r.e.requestID, err))
+	}
+	if r.unlimited {
+		r.limit(ctx)
 	}
 	var o runtime.Outcome
 	select {
