@@ -99,8 +99,8 @@ func (r *Room) Do(fn func() error) error { return r.visit(r.fd, unix.CLONE_NEWNS
 
 // DoInNew runs fn in a new namespace, a copy of the room, and returns a descriptor
 // of it: it is there until that has been closed, and those that fn has left in it
-// have ended.
-func (r *Room) DoInNew(fn func() error) (mounts int, err error) {
+// have ended. fn gets it as well.
+func (r *Room) DoInNew(fn func(mounts int) error) (mounts int, err error) {
 	mounts = -1
 	err = r.Do(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -109,7 +109,7 @@ func (r *Room) DoInNew(fn func() error) (mounts int, err error) {
 		if mounts, err = unix.Openat(r.proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("rootfs: copy a room: %w", err)
 		}
-		return fn()
+		return fn(mounts)
 	})
 	return mounts, err
 }
@@ -123,6 +123,22 @@ func (r *Room) Visit(pidfd int, kind, home int, fn func() error) error {
 	}
 	// and in the room as well, from where children are cloned
 	return r.visit(r.fd, unix.CLONE_NEWNS, r.home, func() error { return r.visit(pidfd, kind, home, fn) })
+}
+
+// SetHostname sets the host name in the namespace of the process of a pidfd. home is
+// the descriptor to come back by.
+func SetHostname(pidfd, home int, name string) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setns(pidfd, unix.CLONE_NEWUTS); err != nil {
+		return err
+	}
+	defer func() {
+		if err := unix.Setns(home, unix.CLONE_NEWUTS); err != nil { // as with visit
+			panic(fmt.Errorf("rootfs: come back from a namespace: %w", err))
+		}
+	}()
+	return unix.Sethostname([]byte(name))
 }
 
 // visit does it with the calling thread, which has its root and working directory

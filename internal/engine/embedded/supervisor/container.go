@@ -49,6 +49,7 @@ type container struct {
 	forgotten bool      // by the remove that was the first
 	run       *run      // the last one, or the one to come
 	ready     *prepared // until the start
+	bare      *bare     // that was made ahead, until the start
 	stdio     stdio
 	tree      *rootfs.Tree // of an image
 	written   bool         // the tree can be written
@@ -154,6 +155,7 @@ func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	if err != nil {
 		return err
 	}
+	s.takeBare(c)
 	c.mu.Lock() // nobody starts what is half made
 	s.mu.Lock()
 	if s.ending {
@@ -166,9 +168,14 @@ func (s *supervisor) create(spec *engine.Spec, img image) (err error) {
 	s.mu.Unlock()
 	if err != nil {
 		c.mu.Unlock()
+		if c.bare != nil {
+			s.dropBare(c.bare)
+		}
 		return err
 	}
-	if err = os.Mkdir(filepath.Join(s.runs(), string(c.id)), 0o700); err == nil {
+	if c.bare != nil {
+		err = s.dress(c)
+	} else if err = os.Mkdir(filepath.Join(s.runs(), string(c.id)), 0o700); err == nil {
 		err = s.prepare(c)
 	}
 	c.mu.Unlock()
@@ -234,27 +241,40 @@ func unsupported(err error) error {
 	return err
 }
 
-func (c *container) hostname() string {
-	if c.spec.Hostname == "" {
-		return string(c.id)
-	}
-	return c.spec.Hostname
-}
-
 // prepare makes everything but the process of a run; c.mu is held. What it has
 // made by the time of an error, finish or remove takes away.
-func (s *supervisor) prepare(c *container) (err error) {
-	p := &prepared{hostname: c.hostname(), root: -1}
-	c.ready = p
-	limits := c.limits
-	if err := s.available(&limits); err != nil {
+func (s *supervisor) prepare(c *container) error {
+	if err := s.furnish(c); err != nil {
 		return err
 	}
-	if !s.tree.Controllers["pids"] && c.spec.Limits.Pids == 0 {
-		limits.Pids = 0 // the default gives way, a limit asked for does not
-		c.limits.Pids = 0
+	return s.record(c)
+}
+
+// hostname is the one asked for, or else the id.
+func (c *container) hostname() string {
+	if c.spec.Hostname != "" {
+		return c.spec.Hostname
 	}
-	if err := s.makeGroup(c, groupLimits(limits)); err != nil {
+	return string(c.id)
+}
+
+// usualLimits are a container's, without what this machine cannot keep and nobody has
+// asked for; c.mu is held.
+func (s *supervisor) usualLimits(c *container) engine.Limits {
+	if !s.tree.Controllers["pids"] && c.spec.Limits.Pids == 0 {
+		c.limits.Pids = 0 // the default gives way, a limit asked for does not
+	}
+	return c.limits
+}
+
+// furnish is prepare without the record.
+func (s *supervisor) furnish(c *container) (err error) {
+	p := &prepared{hostname: c.hostname(), root: -1}
+	c.ready = p
+	if err := s.available(&c.limits); err != nil {
+		return err
+	}
+	if err := s.makeGroup(c, groupLimits(s.usualLimits(c))); err != nil {
 		return unsupported(err)
 	}
 	if c.box == nil {
@@ -288,7 +308,7 @@ func (s *supervisor) prepare(c *container) (err error) {
 			return err
 		}
 	}
-	return s.record(c)
+	return nil
 }
 
 // signal sends to the first process.
@@ -423,6 +443,10 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 		return
 	}
 	never := c.ready != nil && exit.Started.IsZero()
+	bare := c.bare
+	if c.bare = nil; bare != nil {
+		bare.drop()
+	}
 	if c.ready != nil {
 		c.ready.close()
 		c.ready = nil
@@ -448,6 +472,9 @@ func (s *supervisor) finish(c *container, exit engine.Exit) {
 	tree, group, mounts, run := c.tree, c.group, c.mounts, c.run
 	c.mounts = -1
 	s.janitor.Go(func() {
+		if bare != nil {
+			<-bare.gone
+		}
 		closeAll(mounts)
 		close(run.gone)
 		if tree != nil {

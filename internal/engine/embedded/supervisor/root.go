@@ -190,7 +190,7 @@ func closeMounts(p *prepared) {
 // is: that of an image whose container has exited has nothing on it. c.mu is held.
 func (s *supervisor) rootOf(c *container) (fd int, err error) {
 	switch {
-	case c.state == engine.Running || c.state == engine.Frozen:
+	case c.state == engine.Running || c.state == engine.Frozen || c.bare != nil:
 		err = s.spawner.Visit(c.where(), unix.CLONE_NEWNS, -1, func() (err error) {
 			fd, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 			return err

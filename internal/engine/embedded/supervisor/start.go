@@ -46,18 +46,24 @@ func (s *supervisor) start(c *container) (err error) {
 		return err
 	}
 	defer report.close()
-	if err := s.childTable(t, c, report); err != nil {
-		return err
+	if c.bare == nil {
+		if err := s.childTable(t, c, report, true); err != nil {
+			return err
+		}
 	}
 	if err := s.publish(c); err != nil {
 		return err // it can be tried again
 	}
 	var pid, pidfd int
 	now := time.Now()
-	c.mounts, err = s.spawner.DoInNew(func() (err error) {
-		pid, pidfd, err = t.Run(spawn.Clone{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Cgroup: c.ready.folder, Low: s.low})
-		return err
-	})
+	if c.bare != nil {
+		pid, pidfd, err = s.startBare(c)
+	} else {
+		c.mounts, err = s.spawner.DoInNew(func(int) (err error) {
+			pid, pidfd, err = t.Run(spawn.Clone{Flags: cloneFlags, Cgroup: c.ready.folder, Low: s.low})
+			return err
+		})
+	}
 	if err == nil {
 		err = report.wait()
 	}
@@ -110,9 +116,13 @@ const atCwd = ^uintptr(99) // AT_FDCWD
 // ttyGroup is the group of terminals, in every distribution.
 const ttyGroup = 5
 
+// cloneFlags are for the namespaces that are made with the child.
+const cloneFlags = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
 // childTable is everything that the child does, from its first breath to the
-// command. The order matters; each step says why it stands where it stands.
-func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
+// command. The order matters; each step says why it stands where it stands. Without
+// an end it is for a child that waits before the command.
+func (s *supervisor) childTable(t *spawn.Table, c *container, r report, end bool) error {
 	p := c.ready
 	limits, err := rlimits(c.rlimits)
 	if err != nil {
@@ -143,9 +153,11 @@ func (s *supervisor) childTable(t *spawn.Table, c *container, r report) error {
 		t.Add("rlimit", unix.SYS_PRLIMIT64, 0, uintptr(n), spawn.Keep(t, &l), 0)
 	}
 	addUser(t, c.userns(), c.bounds, c.user, c.bounds.mounts)
-	if c.spec.Init {
+	switch {
+	case !end:
+	case c.spec.Init:
 		s.addInit(t, r, c.command, withHome(c.env, c.home), c.dir)
-	} else {
+	default:
 		addExec(t, c.command, withHome(c.env, c.home), c.dir)
 	}
 	return nil

@@ -78,6 +78,7 @@ type supervisor struct {
 	roots    *rootfs.Roots
 	spares   spares
 	kept     kept
+	bares    bares
 	disks    *rootfs.Disks
 	spawner  *rootfs.Room
 	low      *spawn.Low
@@ -86,7 +87,8 @@ type supervisor struct {
 	reaper   *reaper
 	journal  journal
 	caps     engine.Capabilities
-	ownPids  int // descriptor of this process's namespace of processes
+	ownPids  int // descriptors of this process's namespaces of processes and of host names
+	ownNames int
 	init     int // the program that is process 1 where one is asked for
 
 	mu         sync.Mutex
@@ -149,6 +151,9 @@ func open(cfg protocol.Config) (*supervisor, error) {
 		return nil, err
 	}
 	if s.ownPids, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	if s.ownNames, err = unix.Open("/proc/self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
 	if s.init, err = openInit(); err != nil {
@@ -283,6 +288,7 @@ func (s *supervisor) serve() {
 			}
 		case <-idle.C:
 			s.kept.drop(time.Now().Add(-keepFor))
+			s.trimBares(time.Now().Add(-bareLife))
 			if s.abandoned() {
 				s.end(true)
 				return
@@ -345,6 +351,7 @@ const endTimeout = 30 * time.Second
 func (s *supervisor) end(forget bool) {
 	_ = s.socket.Close()
 	_ = os.Remove(filepath.Join(s.cfg.Data, "socket"))
+	s.endBares()
 	s.mu.Lock()
 	s.ending = true // nothing is created any more
 	all := make([]*container, 0, len(s.containers))
