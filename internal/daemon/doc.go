@@ -33,15 +33,17 @@
 //
 // # What is left out
 //
-// These answer 501 and say so: docker build, search, swarm mode,
-// plugins, checkpoints, attaching by WebSocket; IPv6, MAC addresses and volume
-// drivers; and the settings that refuse lists. Unlike Docker's:
+// These answer 501 and say so: docker build, search, swarm mode, plugins,
+// checkpoints, attaching by WebSocket; IPv6, MAC addresses, options of networks and
+// volume drivers; and the settings that refuse lists. Unlike Docker's:
 //
 //   - a link is a name and no environment variables;
 //   - a pull without a tag is one of latest, not of all tags;
 //   - the address of a container is its own until it is removed, not until it
 //     stops;
 //   - a container without a limit of processes has none;
+//   - a container that was made in the default network with --dns resolves no names
+//     of networks that it is connected to later;
 //   - the log of json-file without max-size is bounded (the engine's 256 MiB);
 //   - the machine's services cannot be reached from a network, so there is no
 //     host-gateway;
