@@ -156,6 +156,7 @@ func TestBareApart(t *testing.T) {
 		"network":    func(s *engine.Spec) { s.Network.Mode = engine.NetworkNAT },
 		"file":       func(s *engine.Spec) { s.Root.Host.Files = []engine.File{{Path: "/x", Content: []byte("x")}} },
 		"limit":      func(s *engine.Spec) { s.Rlimits = []engine.Rlimit{{Name: "core", Soft: 1, Hard: 1}} },
+		"profile":    func(s *engine.Spec) { s.Security.Seccomp = `{"defaultAction":"SCMP_ACT_ALLOW"}` },
 		"terminal":   func(s *engine.Spec) { s.TTY = true },
 		"device":     func(s *engine.Spec) { s.Devices = []engine.Device{{Source: "/dev/null", Target: "/dev/mine"}} },
 	} {

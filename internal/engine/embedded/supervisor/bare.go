@@ -84,6 +84,7 @@ func (c *container) bareKey() string {
 	switch {
 	case spec.Root.Host == nil || spec.Root.Writable || spec.TTY || spec.Stdin || spec.Init,
 		c.bounds.privileged || c.bounds.mounts,
+		spec.Security.Seccomp != "",                      // which need not let through what a child does to wait
 		spec.Limits.CPUs != "" || spec.Limits.Mems != "", // to join late is to wait
 		len(spec.Sysctls)+len(spec.Devices) > 0 || spec.Group.Name != "" || spec.Network.Sandbox != "",
 		mode != "" && mode != engine.NetworkNone && mode != engine.NetworkNAT,
