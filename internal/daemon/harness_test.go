@@ -156,7 +156,10 @@ func (w *world) ask(method, path string, body any) (int, string) {
 		}
 		in = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://docker/v1.47"+path, in)
+	if !strings.HasPrefix(path, "/v1.") {
+		path = "/v1.47" + path
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://docker"+path, in)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -156,6 +156,9 @@ type imageView struct {
 	DockerVersion string
 	VirtualSize   int64 `json:",omitempty"`
 	GraphDriver   map[string]any
+
+	// of the container that the image was made from; docker-compose 1 reads it
+	ContainerConfig *dockerspec.DockerOCIImageConfig `json:",omitempty"`
 }
 
 // inspectImage answers GET /images/{name}/json.
@@ -184,6 +187,9 @@ func (d *Daemon) inspectImage(c *call) error {
 		}
 	}
 	v.Config = cfg
+	if c.minor < 45 {
+		v.ContainerConfig = cfg
+	}
 	return c.ok(v)
 }
 

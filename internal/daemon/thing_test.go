@@ -304,6 +304,10 @@ func TestImages(t *testing.T) {
 	if one.Architecture != "amd64" || len(one.Config.Cmd) != 2 {
 		t.Errorf("%+v", one)
 	}
+	var old struct{ ContainerConfig *struct{ Cmd []string } }
+	if w.must("GET", "/v1.44/images/tool:latest/json", nil, &old); old.ContainerConfig == nil || len(old.ContainerConfig.Cmd) != 2 {
+		t.Errorf("to docker-compose 1: %+v", old)
+	}
 	var steps []object
 	w.must("GET", "/images/tool:latest/history", nil, &steps)
 	if len(steps) != 2 || steps[0]["CreatedBy"] != "CMD" || steps[1]["Size"] != float64(1<<20) {
