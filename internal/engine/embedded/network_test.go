@@ -112,6 +112,33 @@ func TestNamedNetworks(t *testing.T) {
 	server(t, d, "c", withNamed("blue", "10.0.0.5")) // free at once
 }
 
+// Published ports follow a container from a network that ends with that to the one
+// that it moves to.
+func TestPortsMove(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	hasNetworks(t, d)
+	links := []engine.Link{
+		{Name: "blue", Address: netip.MustParseAddr("10.0.0.5"), Subnet: netip.MustParsePrefix("10.0.0.0/24")},
+		{Name: "red", Address: netip.MustParseAddr("10.1.0.5"), Subnet: netip.MustParsePrefix("10.1.0.0/24")},
+	}
+	n := engine.Network{Ports: []engine.Port{{Container: 80}}}
+	n.SetLinks(links[:1])
+	id := server(t, d, "moves", n)
+	st, err := d.Inspect(context.Background(), id)
+	if err != nil || len(st.Ports) != 1 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	for _, to := range [][]engine.Link{links, links[1:], links[:1]} {
+		if err := d.Connect(context.Background(), id, to); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the port leads to it", func() bool {
+			return strings.HasPrefix(asked(fmt.Sprintf("127.0.0.1:%d", st.Ports[0].Host)), "moves ")
+		})
+	}
+}
+
 func TestSandbox(t *testing.T) {
 	t.Parallel()
 	d := open(t)

@@ -163,7 +163,8 @@ func (b *Published) Close() {
 	if b.router == nil {
 		return
 	}
-	// one that is not in the map fails the whole, which is to be gone anyway
+	// one that is not in the map fails the whole, which is to be gone anyway; and the
+	// router may have gone, when the slot has left its network
 	_ = b.write((*nftables.Conn).SetDeleteElements)
 	b.release()
 }
@@ -266,10 +267,8 @@ func (b *Published) write(change func(*nftables.Conn, *nftables.Set, []nftables.
 			single = append(single, leads(l.outer, true, l.middle.at))
 		}
 	}
-	if err := b.router.nft.change(func(c *nftables.Conn) error { return change(c, b.router.ports, inner) }); err != nil {
-		return err
-	}
-	return b.machine.nft.change(func(c *nftables.Conn) (err error) {
+	err := b.router.nft.change(func(c *nftables.Conn) error { return change(c, b.router.ports, inner) })
+	return errors.Join(err, b.machine.nft.change(func(c *nftables.Conn) (err error) {
 		if len(everywhere) > 0 {
 			err = change(c, b.machine.everywhere, everywhere)
 		}
@@ -277,5 +276,5 @@ func (b *Published) write(change func(*nftables.Conn, *nftables.Set, []nftables.
 			err = errors.Join(err, change(c, b.machine.single, single))
 		}
 		return err
-	})
+	}))
 }

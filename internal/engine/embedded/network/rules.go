@@ -21,14 +21,18 @@ import (
 type rules struct {
 	netns int // descriptor; zero is the machine's
 
-	mu   sync.Mutex
-	conn *nftables.Conn
+	mu     sync.Mutex
+	conn   *nftables.Conn
+	closed bool // the descriptor is, or will be
 }
 
 // change sends what fill says in one step: all of it is done or nothing.
 func (r *rules) change(fill func(*nftables.Conn) error) (err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return errors.New("nftables: the namespace has gone")
+	}
 	if r.conn == nil {
 		options := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(buffers)}
 		if r.netns > 0 {
@@ -59,6 +63,7 @@ func buffers(c *netlink.Conn) error {
 func (r *rules) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = true
 	if r.conn != nil {
 		_ = r.conn.CloseLasting()
 		r.conn = nil
