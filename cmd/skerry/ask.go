@@ -94,6 +94,9 @@ func printStatus(out io.Writer, st cloud.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "Skerry %s\t%s\n", st.Version, st.Endpoint)
 	fmt.Fprintf(w, "account\t%s\nregion\t%s\nup for\t%s\nstate\t%s\n", st.Account, st.Region, time.Duration(st.UptimeSeconds)*time.Second, st.Data)
+	if e := st.Engine; e.Runs {
+		fmt.Fprintf(w, "containers\t%d\nengine\t%s\n", e.Containers, strings.TrimSpace(e.Driver+" "+e.Version))
+	}
 	fmt.Fprintf(w, "\nservice\toperations built\n")
 	for _, s := range st.Services {
 		fmt.Fprintf(w, "%s\t%d of %d\n", s.ID, len(s.Built), s.Operations)

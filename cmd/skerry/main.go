@@ -41,7 +41,7 @@ func commands() []command {
 var errUsage = errors.New("usage")
 
 func main() {
-	embedded.Main() // does not return in the supervisor of containers
+	embedded.Main(buildVersion()) // does not return in the supervisor of containers
 	err := run(context.Background(), os.Args[1:], os.Stdout)
 	switch {
 	case err == nil:

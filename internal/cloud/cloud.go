@@ -172,7 +172,7 @@ func (c *Cloud) openEngine(relaxed bool) (err error) {
 		c.engine = docker.Open(path)
 		return nil
 	}
-	c.engine, err = embedded.Open(embedded.Config{Data: filepath.Join(c.config.Data, "engine"), Images: c.images})
+	c.engine, err = embedded.Open(embedded.Config{Data: filepath.Join(c.config.Data, "engine"), Images: c.images, Upgrade: true})
 	return err
 }
 

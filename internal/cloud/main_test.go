@@ -9,6 +9,6 @@ import (
 
 // The engine's supervisor is this very program, started once more.
 func TestMain(m *testing.M) {
-	embedded.Main()
+	embedded.Main("")
 	os.Exit(m.Run())
 }

@@ -47,6 +47,7 @@ type LoopStatus struct {
 // EngineStatus tells what runs containers and functions.
 type EngineStatus struct {
 	Driver     string `json:"driver"`
+	Version    string `json:"version"` // of the supervisor; empty where there is none
 	Runs       bool   `json:"runs"`    // containers can run at all
 	Cgroups    int    `json:"cgroups"` // version of the control groups; 0 for none
 	Outside    bool   `json:"outside"` // sandboxes reach the outside world
@@ -99,7 +100,7 @@ func (c *Cloud) engineStatus(ctx context.Context) (EngineStatus, []Check) {
 	if err != nil {
 		return EngineStatus{}, []Check{{What: "functions and containers", Why: err.Error(), Mend: "skerry doctor --data " + c.config.Data}}
 	}
-	s := EngineStatus{Driver: info.Driver, Runs: info.Runs, Cgroups: info.Cgroups, Outside: info.Outside}
+	s := EngineStatus{Driver: info.Driver, Version: info.Version, Runs: info.Runs, Cgroups: info.Cgroups, Outside: info.Outside}
 	if list, err := c.engine.List(ctx); err == nil {
 		s.Containers = len(list)
 	}

@@ -164,6 +164,7 @@ type Engine interface {
 // Capabilities is what a driver can do on this machine.
 type Capabilities struct {
 	Driver  string // "embedded", "docker", ...
+	Version string // of what runs the containers, where that is another process
 	Runs    bool   // containers can run at all
 	Cgroups int    // the cgroup version that limits go through; 0 = no limits
 	// Limits and abilities that hold here.

@@ -49,7 +49,7 @@ type bench struct {
 }
 
 func main() {
-	embedded.Main() // the supervisor of the engine that is measured is this program too
+	embedded.Main("") // the supervisor of the engine that is measured is this program too
 	b := &bench{}
 	flag.StringVar(&b.binary, "binary", "bin/skerry", "the skerry to measure")
 	flag.DurationVar(&b.span, "for", 3*time.Second, "how long each figure is measured")

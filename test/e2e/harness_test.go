@@ -30,15 +30,23 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		if binary = os.Getenv("SKERRY_BINARY"); binary == "" {
 			binary = filepath.Join(dir, "skerry")
-			build := exec.Command("go", "build", "-o", binary, "skerry/cmd/skerry")
-			build.Env = append(os.Environ(), "CGO_ENABLED=0")
-			if out, err := build.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
+			if err := build(binary); err != nil {
+				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}
 		}
 		return m.Run()
 	}())
+}
+
+// build builds skerry.
+func build(to string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-o", to}, flags...), "skerry/cmd/skerry")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s%w", out, err)
+	}
+	return nil
 }
 
 // patience is how long a test waits for anything at all.
@@ -49,6 +57,7 @@ type server struct {
 	t        testing.TB
 	Data     string
 	Endpoint string // http://127.0.0.1:port
+	program  string // the binary
 	flags    []string
 	cmd      *exec.Cmd
 	log      *logBuffer
@@ -78,7 +87,7 @@ func (l *logBuffer) String() string {
 // start starts a server on an empty data folder. It ends with the test.
 func start(t testing.TB, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, Data: t.TempDir(), flags: flags, log: &logBuffer{}}
+	s := &server{t: t, Data: t.TempDir(), program: binary, flags: flags, log: &logBuffer{}}
 	s.up("127.0.0.1:0")
 	t.Cleanup(func() {
 		s.stop()
@@ -95,7 +104,7 @@ var endpointLine = regexp.MustCompile(`endpoint\s+(http://\S+)`)
 func (s *server) up(listen string) {
 	s.t.Helper()
 	args := append([]string{"up", "--listen", listen, "--data", s.Data}, s.flags...)
-	s.cmd = exec.Command(binary, args...)
+	s.cmd = exec.Command(s.program, args...)
 	s.cmd.Env = append(clean(os.Environ()), "SKERRY_LOG_LEVEL=debug")
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()

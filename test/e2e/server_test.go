@@ -62,7 +62,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 }
 
 func TestKeysBeyondLoopback(t *testing.T) {
-	s := &server{t: t, Data: t.TempDir(), log: &logBuffer{}}
+	s := &server{t: t, Data: t.TempDir(), program: binary, log: &logBuffer{}}
 	s.up("0.0.0.0:0")
 	t.Cleanup(s.stop)
 	if _, e, err := s.tryAWS("sts", "get-caller-identity"); err == nil || !strings.Contains(e, "InvalidClientTokenId") {

@@ -29,6 +29,46 @@ func trivial(t testing.TB) engine.Spec {
 	return spec
 }
 
+// BenchmarkUpgrade measures an upgrade of a supervisor with 50 idle containers, and
+// how long the calls that come meanwhile take.
+func BenchmarkUpgrade(b *testing.B) {
+	d := open(b)
+	for range 50 {
+		started(b, d, enginetest.Spec("exec sleep 1000"))
+	}
+	programs := []string{otherBuild(b, "one"), otherBuild(b, "two")}
+	var whole, call []time.Duration
+	for n := 0; b.Loop(); n++ {
+		end, worst := make(chan struct{}), make(chan time.Duration)
+		go func() {
+			var most time.Duration
+			for {
+				begin := time.Now()
+				if _, err := d.Info(context.Background()); err != nil {
+					b.Error(err)
+				}
+				most = max(most, time.Since(begin))
+				select {
+				case <-end:
+					worst <- most
+					return
+				default:
+				}
+			}
+		}()
+		begin := time.Now()
+		info, err := tryUpgrade(d, programs[n%2])
+		if err != nil || stale(info) != "" {
+			b.Fatalf("%s, %v", stale(info), err)
+		}
+		whole = append(whole, time.Since(begin))
+		close(end)
+		call = append(call, <-worst)
+	}
+	quantiles(b, "upgrade", whole)
+	quantiles(b, "longest-call", call)
+}
+
 // quantiles reports times in ms.
 func quantiles(b *testing.B, name string, times []time.Duration) {
 	slices.Sort(times)

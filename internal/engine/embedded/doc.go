@@ -26,6 +26,9 @@ type Config struct {
 	// Program is what is started as the supervisor: a program whose main calls
 	// Main. Empty is this program.
 	Program string
+	// Upgrade has a running supervisor that is of another build than Program go on
+	// as that, with its containers.
+	Upgrade bool
 	// Cgroups is the version to use, 1 or 2; zero chooses.
 	Cgroups int
 	// Linger is how long a supervisor without containers and without anybody

@@ -30,8 +30,9 @@ import (
 )
 
 // Main runs the supervisor, and never returns, if that is what the program was
-// started for. Call it first thing in main, before anything costly.
-func Main() { supervisor.Main() }
+// started for. Call it first thing in main, before anything costly. version is the
+// program's, for Info.
+func Main(version string) { supervisor.Main(version) }
 
 // Driver is the embedded engine, as main has it.
 type Driver struct {
@@ -39,6 +40,10 @@ type Driver struct {
 	exe   string
 	hold  holder
 	store *image.Store // nil: no images
+
+	upgrade bool // a supervisor of another build is to go
+	current bool // it has been looked at; with starting
+	stale   error
 
 	mu         sync.Mutex
 	starting   sync.Mutex // one start of a supervisor at a time
@@ -60,7 +65,7 @@ func Open(c Config) (*Driver, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(data))
 	name := fmt.Sprintf("skerry-%016x", h.Sum64())
-	d := &Driver{exe: c.Program, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}}
+	d := &Driver{exe: c.Program, upgrade: c.Upgrade, listeners: map[engine.ID][]io.Closer{}, inputs: map[inputKey][]*input{}}
 	if c.Images != nil {
 		d.use(c.Images)
 	}
@@ -89,15 +94,21 @@ func volatileFolder(data string) string {
 	return filepath.Join(data, "run")
 }
 
-// connect dials the supervisor, and starts it if there is none.
+// connect dials the supervisor, and starts it if there is none. One of another
+// build is upgraded first.
 func (d *Driver) connect(ctx context.Context) (*protocol.Conn, error) {
-	if conn, err := d.dial(); err == nil {
+	if conn, err := d.dial(); err == nil && d.isCurrent() {
 		return conn, nil
+	} else if err == nil {
+		_ = conn.Close()
 	}
 	d.starting.Lock()
 	defer d.starting.Unlock()
 	if conn, err := d.dial(); err == nil {
-		return conn, nil
+		conn, err = d.renew(ctx, conn)
+		if err == nil || ctx.Err() != nil {
+			return conn, err
+		} // else it has ended
 	}
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("engine: %w: not root, who alone can make namespaces and limits", engine.ErrUnsupported)
@@ -105,7 +116,11 @@ func (d *Driver) connect(ctx context.Context) (*protocol.Conn, error) {
 	if err := d.launch(ctx); err != nil {
 		return nil, err
 	}
-	return d.dial()
+	conn, err := d.dial()
+	if err != nil {
+		return nil, err
+	}
+	return d.renew(ctx, conn) // another main may have been faster
 }
 
 func (d *Driver) dial() (*protocol.Conn, error) {
@@ -212,14 +227,11 @@ func (d *Driver) give(c *protocol.Conn) {
 	d.idle = append(d.idle, c)
 }
 
-// calls is how often a request is sent when supervisors end before they answer.
-const calls = 3
-
 // call sends a request and waits for the answer. A supervisor may end (nobody
-// needed it, or it was killed) between a connection and the answer: then the
-// request goes to the next one.
+// needed it, or it was killed) or be upgraded between a connection and the answer:
+// then the request, of which nothing has been done, goes to the next one.
 func (d *Driver) call(ctx context.Context, req *protocol.Request) (*protocol.Reply, []int, error) {
-	for try := 1; ; try++ {
+	for tries := (tries{}); ; {
 		c, err := d.take(ctx)
 		if err != nil {
 			return nil, nil, err
@@ -229,12 +241,42 @@ func (d *Driver) call(ctx context.Context, req *protocol.Request) (*protocol.Rep
 			d.give(c)
 			return reply, fds, reply.Error.Err()
 		}
+		again := tries.again(ctx, c, err)
 		_ = c.Close()
-		if try == calls || ctx.Err() != nil || !broken(err) {
+		if !again {
 			return nil, nil, err
 		}
 		d.dropIdle()
 	}
+}
+
+// tries counts how often a request has been sent.
+type tries struct {
+	dead, upgraded int // to supervisors that ended, and that went on
+	pid            int // of the last one
+}
+
+// How often at most.
+const (
+	maxDead     = 3
+	maxUpgraded = 100 // a call may wait for days
+)
+
+// again says whether to send a request once more that a connection's end left
+// without an answer.
+func (t *tries) again(ctx context.Context, c *protocol.Conn, err error) bool {
+	if ctx.Err() != nil || !broken(err) {
+		return false
+	}
+	if peer := c.Peer(); peer != nil && int(peer.Pid) == t.pid {
+		t.upgraded++
+	} else {
+		t.dead++
+		if peer != nil {
+			t.pid = int(peer.Pid)
+		}
+	}
+	return t.dead < maxDead && t.upgraded < maxUpgraded
 }
 
 func exchange(ctx context.Context, c *protocol.Conn, req *protocol.Request) (*protocol.Reply, []int, error) {
@@ -303,20 +345,20 @@ func (d *Driver) Close() error {
 // nothing of the engine behind.
 func (d *Driver) Shutdown(ctx context.Context) error {
 	d.launches.Wait()
-	c, err := d.dial()
-	if err != nil {
-		return nil // none runs
-	}
-	defer c.Close()
-	if err := c.Send(&protocol.Request{Op: protocol.OpShutdown}); err != nil {
-		return fmt.Errorf("engine: %w", err)
-	}
-	for { // its end is the end of the connection
-		if _, _, err := receive(ctx, c); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
+	for tries := (tries{}); ; {
+		c, err := d.dial()
+		if err != nil {
+			return nil // none runs
+		}
+		defer c.Close()
+		_, _, err = exchange(ctx, c, &protocol.Request{Op: protocol.OpShutdown})
+		for err == nil { // its end is the end of the connection
+			if _, _, err := receive(ctx, c); err != nil {
+				return errors.Join(ctx.Err(), d.Close())
 			}
-			return d.Close()
+		}
+		if !tries.again(ctx, c, err) { // else it has been upgraded meanwhile
+			return err
 		}
 	}
 }
@@ -331,6 +373,10 @@ func (d *Driver) Info(ctx context.Context) (engine.Capabilities, error) {
 		return engine.Capabilities{}, err
 	}
 	r.Info.Images, r.Info.Layers = d.hold != nil, d.store != nil
+	if err := d.staleness(); err != nil {
+		r.Info.Missing = append(r.Info.Missing, engine.Missing{What: "the running supervisor's upgrade to this build", Why: err.Error(),
+			Mend: "remove all containers, stop Skerry, and start it again two minutes later: the supervisor has ended by then"})
+	}
 	hasDisks(r.Info)
 	return *r.Info, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main()
+	Main(buildBehaviour())
 	if len(os.Args) > 2 && os.Args[1] == "probe" {
 		os.Exit(probe(os.Args[2:]))
 	}
@@ -29,7 +29,9 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	removeBuilds()
+	os.Exit(code)
 }
 
 // open starts an engine and ends it with the test, whole.

@@ -24,47 +24,30 @@ const outputGrace = 2 * time.Second
 // Exec runs a program and carries its input and output.
 func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s engine.Streams) (engine.Exit, error) {
 	var none engine.Exit
-	c, err := d.connect(ctx)
-	if err != nil {
-		return none, err
-	}
-	defer c.Close() // before its end, that kills it
-	var theirs, ours []*os.File
-	if !spec.TTY {
-		if theirs, ours, err = pipes(); err != nil {
+	var p *executed
+	for tries := (tries{}); ; {
+		c, err := d.connect(ctx)
+		if err != nil {
+			return none, err
+		}
+		if p, err = execute(ctx, c, id, spec); err == nil {
+			break
+		}
+		again := tries.again(ctx, c, err)
+		_ = c.Close()
+		if !again {
 			return none, err
 		}
 	}
-	defer func() { closeFiles(ours) }()
-	fds := make([]int, 0, 3)
-	for _, f := range theirs {
-		fds = append(fds, int(f.Fd()))
-	}
-	err = c.Send(&protocol.Request{Op: protocol.OpExec, ID: id, Exec: &spec}, fds...)
-	closeFiles(theirs)
-	if err != nil {
-		return none, fmt.Errorf("engine: the supervisor: %w", err)
-	}
-	r, got, err := receive(ctx, c)
-	if err == nil {
-		err = r.Error.Err()
-	}
-	if err == nil && spec.TTY {
-		if len(got) != 1 {
-			return none, fmt.Errorf("engine: exec: %d descriptors", len(got))
-		}
-		terminal := os.NewFile(uintptr(got[0]), "terminal in "+string(id))
-		ours = []*os.File{terminal}
-	}
-	if err != nil {
-		return none, err
-	}
+	defer p.conn.Close() // before its end, that kills it
+	defer closeFiles(p.files)
 	if s.Started != nil {
-		s.Started(r.Pid)
+		s.Started(p.pid)
 	}
-	carried := carry(ours, s)
-	if r, _, err = receive(ctx, c); err != nil {
-		closeFiles(ours)
+	carried := carry(p.files, s)
+	r, _, err := receive(ctx, p.conn)
+	if err != nil {
+		closeFiles(p.files)
 		carried.abandon()
 		return none, err
 	}
@@ -73,6 +56,54 @@ func (d *Driver) Exec(ctx context.Context, id engine.ID, spec engine.ExecSpec, s
 		return none, err
 	}
 	return *r.Exit, nil
+}
+
+// executed is a program that runs: three files for its input and output, or one
+// that is its terminal, and the connection on which its end comes.
+type executed struct {
+	conn  *protocol.Conn
+	pid   int
+	files []*os.File
+}
+
+// execute starts a program, with a connection of its own.
+func execute(ctx context.Context, c *protocol.Conn, id engine.ID, spec engine.ExecSpec) (p *executed, err error) {
+	var theirs, ours []*os.File
+	defer func() {
+		if err != nil {
+			closeFiles(ours)
+		}
+	}()
+	if !spec.TTY {
+		if theirs, ours, err = pipes(); err != nil {
+			return nil, err
+		}
+	}
+	fds := make([]int, 0, 3)
+	for _, f := range theirs {
+		fds = append(fds, int(f.Fd()))
+	}
+	err = c.Send(&protocol.Request{Op: protocol.OpExec, ID: id, Exec: &spec}, fds...)
+	closeFiles(theirs)
+	if err != nil {
+		return nil, fmt.Errorf("engine: the supervisor: %w", err)
+	}
+	r, got, err := receive(ctx, c)
+	if err == nil {
+		err = r.Error.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if spec.TTY {
+		for _, fd := range got {
+			ours = append(ours, os.NewFile(uintptr(fd), "terminal in "+string(id)))
+		}
+		if len(got) != 1 {
+			return nil, fmt.Errorf("engine: exec: %d descriptors", len(got))
+		}
+	}
+	return &executed{c, r.Pid, ours}, nil
 }
 
 // carrier carries a program's input and output.

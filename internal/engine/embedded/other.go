@@ -10,7 +10,7 @@ import (
 )
 
 // Main does nothing here.
-func Main() {}
+func Main(string) {}
 
 // Driver cannot be had here.
 type Driver struct{ engine.Engine }

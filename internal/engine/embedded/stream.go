@@ -22,6 +22,10 @@ func (d *Driver) stream(ctx context.Context, req *protocol.Request, fn func(*pro
 		return err
 	}
 	defer c.Close()
+	return stream(ctx, c, req, fn)
+}
+
+func stream(ctx context.Context, c *protocol.Conn, req *protocol.Request, fn func(*protocol.Reply) error) error {
 	if err := c.Send(req); err != nil {
 		return fmt.Errorf("engine: the supervisor: %w", err)
 	}
@@ -39,8 +43,8 @@ func (d *Driver) stream(ctx context.Context, req *protocol.Request, fn func(*pro
 	}
 }
 
-// Events tells what happens. When the supervisor ends, it returns an error: ask
-// again from the last cursor.
+// Events tells what happens. When the supervisor ends or is upgraded, it returns an
+// error: ask again from the last cursor.
 func (d *Driver) Events(ctx context.Context, after engine.Cursor, fn func(engine.Event) error) error {
 	return d.stream(ctx, &protocol.Request{Op: protocol.OpEvents, After: after}, func(r *protocol.Reply) error {
 		if r.Event == nil {
@@ -52,13 +56,24 @@ func (d *Driver) Events(ctx context.Context, after engine.Cursor, fn func(engine
 
 // List tells of all.
 func (d *Driver) List(ctx context.Context) (all []engine.Status, err error) {
-	err = d.stream(ctx, &protocol.Request{Op: protocol.OpList}, func(r *protocol.Reply) error {
-		if r.Status != nil {
-			all = append(all, *r.Status)
+	for tries := (tries{}); ; {
+		all = nil
+		c, err := d.connect(ctx)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return all, err
+		err = stream(ctx, c, &protocol.Request{Op: protocol.OpList}, func(r *protocol.Reply) error {
+			if r.Status != nil {
+				all = append(all, *r.Status)
+			}
+			return nil
+		})
+		again := err != nil && tries.again(ctx, c, err)
+		_ = c.Close()
+		if !again {
+			return all, err
+		}
+	}
 }
 
 // Logs reads the container's segment files, as far as the supervisor says that

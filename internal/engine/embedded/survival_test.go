@@ -156,15 +156,11 @@ func supervisorPid(t testing.TB, d *Driver) int {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
+	peer := c.Peer()
+	if peer == nil {
+		t.Fatal("who listens is not to be known")
 	}
-	var cred *unix.Ucred
-	if err := raw.Control(func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil || cred == nil {
-		t.Fatalf("who listens: %v", err)
-	}
-	return int(cred.Pid)
+	return int(peer.Pid)
 }
 
 func gone(pid int) bool {

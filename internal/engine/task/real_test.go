@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	embedded.Main()
+	embedded.Main("")
 	os.Exit(m.Run())
 }
 

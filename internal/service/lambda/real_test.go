@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	embedded.Main() // does not return in the engine's supervisor
+	embedded.Main("") // does not return in the engine's supervisor
 	os.Exit(m.Run())
 }
 

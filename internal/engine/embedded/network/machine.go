@@ -49,12 +49,18 @@ func hash(name string) uint32 {
 	return h.Sum32()
 }
 
-// newMachine takes away what an earlier engine of that name has left behind, and
-// puts the walls up.
-func newMachine(engine string) (*machine, error) {
+// describe is what an engine of that name has, or will have.
+func describe(engine string) *machine {
 	m := &machine{name: LinkName(engine)}
 	m.table = &nftables.Table{Family: nftables.TableFamilyIPv4, Name: m.name}
 	m.everywhere, m.single = toPort(m.table, "everywhere", 1, false), toPort(m.table, "single", 2, true)
+	return m
+}
+
+// newMachine takes away what an earlier engine of that name has left behind, and
+// puts the walls up.
+func newMachine(engine string) (*machine, error) {
+	m := describe(engine)
 	m.sweep()
 	if err := m.nft.change(m.walls); err != nil {
 		return nil, fmt.Errorf("network: %w", err)

@@ -65,6 +65,7 @@ type Pool struct {
 	idle   []*Slot // used ones, oldest first, for the count
 	making map[kind]bool
 	closed bool
+	held   bool // nothing is made ahead, see Hold
 	wait   sync.WaitGroup
 }
 
@@ -142,7 +143,7 @@ func (p *Pool) refill(kind kind) {
 	if kind.mode == Named {
 		enough = spare
 	}
-	if p.making[kind] || p.closed || len(p.fresh[kind]) >= enough {
+	if p.making[kind] || p.closed || p.held || len(p.fresh[kind]) >= enough {
 		return
 	}
 	p.making[kind] = true
@@ -158,7 +159,7 @@ func (p *Pool) refill(kind kind) {
 			if err == nil {
 				p.fresh[kind] = append(p.fresh[kind], s)
 			}
-			done := err != nil || p.closed || len(p.fresh[kind]) >= enough
+			done := err != nil || p.closed || p.held || len(p.fresh[kind]) >= enough
 			if done {
 				delete(p.making, kind) // after an error the next Take sees it, or tries again
 			}

@@ -46,14 +46,21 @@ type Router struct {
 // newRouter makes a router: one that keeps its sandboxes apart, or of a named
 // network, and that leads nowhere without an uplink.
 func newRouter(m *machine, uplink, named bool) (*Router, error) {
-	r := &Router{fd: -1, mtu: outsideMTU(), members: map[netip.Addr][]string{}, taken: map[endpoint]bool{}}
-	r.nat = &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skerry"}
-	r.ports = toPort(r.nat, "ports", 1, false)
+	r := blankRouter()
+	r.mtu = outsideMTU()
 	if err := r.open(m, uplink, named); err != nil {
 		r.close()
 		return nil, fmt.Errorf("network: router: %w", err)
 	}
 	return r, nil
+}
+
+// blankRouter is one that nothing has been made of.
+func blankRouter() *Router {
+	r := &Router{fd: -1, members: map[netip.Addr][]string{}, taken: map[endpoint]bool{}}
+	r.nat = &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skerry"}
+	r.ports = toPort(r.nat, "ports", 1, false)
+	return r
 }
 
 func (r *Router) open(m *machine, uplink, named bool) (err error) {

@@ -48,6 +48,7 @@ const (
 	OpList     = "list"
 	OpInspect  = "inspect"
 	OpFirewall = "firewall" // with Network and Groups
+	OpUpgrade  = "upgrade"  // comes with a program's descriptor; the supervisor goes on as that
 	OpShutdown = "shutdown" // kills all containers, removes everything, and ends the supervisor
 )
 
@@ -175,6 +176,21 @@ const usualBuffer = 8 << 10
 
 // NewConn wraps a connection.
 func NewConn(c *net.UnixConn) *Conn { return &Conn{UnixConn: c} }
+
+// Peer is who is at the other end, which for the one that has connected is the one
+// that listens; nil if that cannot be known.
+func (c *Conn) Peer() (cred *unix.Ucred) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	if err := raw.Control(func(fd uintptr) {
+		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil
+	}
+	return cred
+}
 
 // Send sends a message with descriptors, which stay the caller's.
 func (c *Conn) Send(msg any, fds ...int) error {

@@ -28,6 +28,7 @@ type Disks struct {
 	making map[int64]bool
 	recent []int64 // sizes, the last used at the end
 	closed bool
+	wait   sync.WaitGroup
 }
 
 // How many are made ahead, and for how many sizes.
@@ -101,7 +102,7 @@ func (d *Disks) refill(size int64) {
 		return
 	}
 	d.making[size] = true
-	go func() {
+	d.wait.Go(func() {
 		for {
 			fd, err := d.make(size)
 			d.mu.Lock()
@@ -117,14 +118,17 @@ func (d *Disks) refill(size int64) {
 			}
 			d.mu.Unlock()
 		}
-	}()
+	})
 }
 
 // Close gives up those that were made ahead.
 func (d *Disks) Close() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.closed = true
+	d.mu.Unlock()
+	d.wait.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, list := range d.ready {
 		for _, fd := range list {
 			unix.Close(fd)

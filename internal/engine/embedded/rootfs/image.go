@@ -186,9 +186,9 @@ func (t *Tree) mount() error {
 
 // look is what a folder that was empty when it was looked at is like.
 type look struct {
-	mode, uid, gid   uint32
-	changed, written unix.Timespec
-	attributes       string // names
+	Mode, UID, GID   uint32
+	Changed, Written unix.Timespec
+	Attributes       string // names
 }
 
 func lookAt(dir string) (l look, err error) {

@@ -42,14 +42,8 @@ const (
 // NewRoom makes a room; scratch is an empty folder of the machine, used only
 // while the room is made.
 func NewRoom(scratch string) (r *Room, err error) {
-	r = &Room{fd: -1, home: -1, top: -1, proc: -1}
-	if r.home, err = unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
-		r.top, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	}
-	if err == nil {
-		r.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	}
-	if err == nil {
+	r = &Room{fd: -1}
+	if err = r.openHome(); err == nil {
 		made := make(chan error)
 		go func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -62,6 +56,18 @@ func NewRoom(scratch string) (r *Room, err error) {
 		return nil, fmt.Errorf("rootfs: make a room: %w", err)
 	}
 	return r, nil
+}
+
+// openHome opens what leads back to the machine.
+func (r *Room) openHome() (err error) {
+	r.home, r.top, r.proc = -1, -1, -1
+	if r.home, err = unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		r.top, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	if err == nil {
+		r.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	return err
 }
 
 func (r *Room) enterNew(scratch string) (err error) {

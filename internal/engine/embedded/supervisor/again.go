@@ -20,10 +20,7 @@ const maxPast = 64
 // files, mounts, network and limits, and its log goes on. undo makes it what it
 // was before, as an error does. c.mu is held.
 func (s *supervisor) again(c *container) (undo func(), err error) {
-	s.mu.Lock()
-	ending := s.ending
-	s.mu.Unlock()
-	if ending {
+	if s.isEnding() {
 		return nil, fmt.Errorf("engine: the supervisor is ending: %w", engine.ErrState)
 	}
 	if c.spec == nil {

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,13 +24,46 @@ type program struct {
 
 var noProgram = program{0, -1, -1}
 
+// session is a program that exec has started, and the connection on which its end
+// is awaited. Its input and output do not come by here.
+type session struct {
+	conn    *protocol.Conn
+	pid     int
+	pidfd   int
+	started time.Time
+	exit    *engine.Exit  // once done is closed
+	done    chan struct{} // closed when it has ended
+}
+
+// sessions are all of them.
+type sessions struct {
+	mu  sync.Mutex
+	all map[*session]bool
+}
+
+func (s *sessions) add(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[x] = true
+}
+
+func (s *sessions) remove(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, x)
+}
+
+func (x *session) ended(e ending) {
+	exit := exitOf(e, x.started)
+	x.exit = &exit
+	close(x.done)
+}
+
 // execute runs a program in a container: an answer when it runs, with its
-// terminal if it has one, another at its end. When the other side hangs up, the
-// program is killed.
+// terminal if it has one, another at its end.
 func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.ExecSpec, fds []int) error {
-	done := make(chan ending, 1)
-	started := time.Now()
-	p, err := s.exec(c, spec, fds, func(e ending) { done <- e })
+	x := &session{conn: conn, started: time.Now(), done: make(chan struct{})}
+	p, err := s.exec(c, spec, fds, x.ended)
 	closeAll(fds...)
 	for i := range fds {
 		fds[i] = -1 // the program's alone from now on
@@ -37,31 +71,42 @@ func (s *supervisor) execute(conn *protocol.Conn, c *container, spec *engine.Exe
 	if err != nil {
 		return s.fail(conn, err)
 	}
-	defer unix.Close(p.pidfd)
+	x.pid, x.pidfd = p.pid, p.pidfd
+	s.sessions.add(x)
+	reply := protocol.Reply{More: true, Pid: p.pid}
 	if p.ptmx >= 0 {
-		err = conn.Send(protocol.Reply{More: true, Pid: p.pid}, p.ptmx)
+		err = conn.Send(reply, p.ptmx)
 		unix.Close(p.ptmx)
 	} else {
-		err = conn.Send(protocol.Reply{More: true, Pid: p.pid})
-	}
-	kill := func() error {
-		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
-		<-done
-		return net.ErrClosed
+		err = conn.Send(reply)
 	}
 	if err != nil {
-		return kill()
+		_ = conn.Close() // attend sees it
 	}
-	gone, stop := watch(conn)
-	defer stop()
-	select {
-	case e := <-done:
-		stop()
-		exit := exitOf(e, started)
-		return conn.Send(protocol.Reply{Exit: &exit})
-	case <-gone:
-		return kill()
+	return s.attend(x)
+}
+
+// attend waits for a program's end and tells it. When the other side hangs up, the
+// program is killed.
+func (s *supervisor) attend(x *session) error {
+	heard := true
+	gone, stop := watch(x.conn)
+	s.gate.outside(func() {
+		select {
+		case <-x.done:
+		case <-gone:
+			heard = false
+			_ = unix.PidfdSendSignal(x.pidfd, unix.SIGKILL, nil, 0)
+			<-x.done
+		}
+	})
+	stop()
+	s.sessions.remove(x)
+	unix.Close(x.pidfd)
+	if !heard {
+		return net.ErrClosed
 	}
+	return x.conn.Send(protocol.Reply{Exit: x.exit})
 }
 
 // exec starts one more program in a container. The descriptors are its stdin,

@@ -254,7 +254,7 @@ func traffic(pid int) (received, sent int64) {
 func (s *supervisor) capabilities() engine.Capabilities {
 	has := s.tree.Controllers
 	c := engine.Capabilities{
-		Driver: "embedded", Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
+		Driver: "embedded", Version: s.version, Runs: true, Cgroups: s.tree.Version, MemoryLimit: has["memory"], CPULimit: has["cpu"],
 		PidsLimit: has["pids"], OOMDetection: has["memory"], Freeze: has["freezer"], Exec: true, Attach: true, Listen: true,
 		UserNamespaces: true, Seccomp: true, Terminals: true, Init: true, Groups: true, Populate: true,
 		CPUSet: has["cpuset"], CPUs: s.tree.CPUs, Mems: s.tree.Mems,

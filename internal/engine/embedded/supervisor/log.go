@@ -18,9 +18,10 @@ import (
 
 // pump reads the pipes of all containers in one goroutine.
 type pump struct {
-	epoll int
-	mu    sync.Mutex
-	pipes map[int32]*log
+	epoll  int
+	moving sync.Mutex // held while pipes are read, and by who wants none to be
+	mu     sync.Mutex
+	pipes  map[int32]*log
 }
 
 func newPump() (*pump, error) {
@@ -40,6 +41,7 @@ func (p *pump) run() {
 			fmt.Fprintln(os.Stderr, "supervisor: epoll:", err)
 			return
 		}
+		p.moving.Lock()
 		for i := range max(n, 0) {
 			p.mu.Lock()
 			l := p.pipes[events[i].Fd]
@@ -48,6 +50,7 @@ func (p *pump) run() {
 				p.read(l, int(events[i].Fd), buf)
 			}
 		}
+		p.moving.Unlock()
 	}
 }
 

@@ -17,10 +17,11 @@ import (
 )
 
 // serveConn answers a connection's requests, one after the other. Only
-// processes of this user, or of root, are listened to.
-func (s *supervisor) serveConn(c *net.UnixConn) {
-	defer c.Close()
-	if !trusted(c) {
+// processes of this user, or of root, are listened to. first, if there is one, is
+// the end of an answer that an earlier program owes.
+func (s *supervisor) serveConn(conn *protocol.Conn, first func() error) {
+	defer conn.Close()
+	if !trusted(conn) {
 		return
 	}
 	s.mu.Lock()
@@ -32,14 +33,23 @@ func (s *supervisor) serveConn(c *net.UnixConn) {
 		s.conns--
 		s.mu.Unlock()
 	}()
-	conn := protocol.NewConn(c)
+	if first != nil {
+		s.gate.enter()
+		err := first()
+		s.gate.leave()
+		if err != nil {
+			return
+		}
+	}
 	for {
 		var req protocol.Request
 		fds, err := conn.Receive(&req)
 		if err != nil {
 			return
 		}
+		s.gate.enter()
 		err = s.answer(conn, &req, fds)
+		s.gate.leave()
 		closeAll(fds...)
 		if err != nil {
 			return
@@ -47,22 +57,13 @@ func (s *supervisor) serveConn(c *net.UnixConn) {
 	}
 }
 
-func trusted(c *net.UnixConn) bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var cred *unix.Ucred
-	if err := raw.Control(func(fd uintptr) {
-		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil || cred == nil {
-		return false
-	}
-	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
+func trusted(c *protocol.Conn) bool {
+	cred := c.Peer()
+	return cred != nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
 }
 
 // answer does what a request asks for. An error ends the connection.
-func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []int) error {
+func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []int) (err error) {
 	switch req.Op {
 	case protocol.OpInfo:
 		return conn.Send(protocol.Reply{Info: &s.caps})
@@ -78,7 +79,11 @@ func (s *supervisor) answer(conn *protocol.Conn, req *protocol.Request, fds []in
 	case protocol.OpFirewall:
 		return s.fail(conn, s.setFirewall(req.Network, req.Groups))
 	case protocol.OpEvents:
-		return s.events(conn, req.After)
+		s.gate.outside(func() { err = s.events(conn, req.After) })
+		return err
+	case protocol.OpUpgrade:
+		s.gate.outside(func() { err = s.upgrade(conn, fds) })
+		return s.fail(conn, err)
 	case protocol.OpShutdown:
 		s.mu.Lock()
 		if !s.ending {
@@ -199,18 +204,7 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 		defer unix.Close(fd)
 		return conn.Send(protocol.Reply{Root: &root}, fd)
 	case protocol.OpWait:
-		c.mu.Lock()
-		run := c.run
-		c.mu.Unlock()
-		gone, stop := watch(conn)
-		defer stop()
-		select {
-		case <-run.exited:
-		case <-gone:
-			return net.ErrClosed
-		}
-		stop()
-		return conn.Send(protocol.Reply{Exit: run.exit})
+		return s.wait(conn, c)
 	case protocol.OpLog:
 		return s.log(conn, c, req)
 	case protocol.OpExec:
@@ -220,6 +214,25 @@ func (s *supervisor) answerLonger(conn *protocol.Conn, req *protocol.Request, c 
 		return s.execute(conn, c, req.Exec, fds)
 	}
 	return s.fail(conn, fmt.Errorf("engine: %w: request %q", engine.ErrInvalid, req.Op))
+}
+
+// wait tells how a container's run has ended, once it has.
+func (s *supervisor) wait(conn *protocol.Conn, c *container) (err error) {
+	c.mu.Lock()
+	run := c.run
+	c.mu.Unlock()
+	s.gate.outside(func() {
+		gone, stop := watch(conn)
+		defer stop()
+		select {
+		case <-run.exited:
+			stop()
+			err = conn.Send(protocol.Reply{Exit: run.exit})
+		case <-gone:
+			err = net.ErrClosed
+		}
+	})
+	return err
 }
 
 func (s *supervisor) fail(conn *protocol.Conn, err error) error {
@@ -282,21 +295,29 @@ func (s *supervisor) events(conn *protocol.Conn, after engine.Cursor) error {
 }
 
 // log says how far the log reaches now, or waits until it is beyond After.
-func (s *supervisor) log(conn *protocol.Conn, c *container, req *protocol.Request) error {
+func (s *supervisor) log(conn *protocol.Conn, c *container, req *protocol.Request) (err error) {
 	c.log.drain()
 	first, end, ended, more := c.log.extent()
-	if req.Wait && !ended && engine.Cursor(end) <= req.After {
+	reply := func() error {
+		return conn.Send(protocol.Reply{Log: &protocol.Log{First: engine.Cursor(first), End: engine.Cursor(end), Exited: ended}})
+	}
+	if !req.Wait || ended || engine.Cursor(end) > req.After {
+		return reply()
+	}
+	s.gate.outside(func() {
 		gone, stop := watch(conn)
 		for !ended && engine.Cursor(end) <= req.After {
 			select {
 			case <-more:
 			case <-gone:
 				stop()
-				return net.ErrClosed
+				err = net.ErrClosed
+				return
 			}
 			first, end, ended, more = c.log.extent()
 		}
 		stop()
-	}
-	return conn.Send(protocol.Reply{Log: &protocol.Log{First: engine.Cursor(first), End: engine.Cursor(end), Exited: ended}})
+		err = reply()
+	})
+	return err
 }

@@ -9,7 +9,29 @@
 //
 // When the supervisor itself dies, its containers are lost: the next one kills
 // what is left of them, cleans up and reports each as exited with a reason.
-// Taking them over, and an upgrade by exec in place, are not built yet.
+// Taking them over is not built yet.
+//
+// # Upgrades
+//
+// A main of another build has the supervisor replace itself by that build, in place
+// by exec (upgrade): the process stays, and with it its children. All calls are
+// let end and new ones kept waiting, nothing is made, reaped or read any more, and
+// then what is only in memory is written down (handover) for the new program, which
+// inherits the descriptors. Output stays in its pipes meanwhile, and a child that
+// ends stays a zombie, until the new program goes on with both.
+//
+// What is carried over: containers in every state with their roots, networks, ports,
+// limits and logs; programs that exec has started, with the connections on which
+// their ends are awaited; the journal of events. What is not: children, namespaces
+// and disks that were made ahead, and used ones kept for the next container, which
+// are given up; a container that has got such a child is made anew. Other connections end: main sends again what was not answered, but a stream
+// of events ends with an error, as at the supervisor's end, and is asked for anew.
+// A half of a call is never done: an upgrade for which calls would not end within
+// ten seconds is not made.
+//
+// A program that cannot be started, or does not know this form of the handover, is
+// not gone over to, and one that fails to take over goes back to the old one. But
+// one that is killed, or crashes, while it takes over takes the containers along.
 package supervisor
 
 import (
@@ -37,10 +59,18 @@ import (
 
 // Main runs the supervisor if the program was started as one, and does not
 // return then. Call it first thing in main, and in TestMain of tests that use
-// the embedded engine.
-func Main() {
-	if len(os.Args) != 3 || os.Args[1] != protocol.Command {
+// the embedded engine. version is what the supervisor says that it is.
+func Main(version string) {
+	if len(os.Args) < 3 || os.Args[1] != protocol.Command {
 		return
+	}
+	if os.Args[2] == askForm {
+		fmt.Fprintln(os.Stdout, form)
+		os.Exit(0)
+	}
+	if len(os.Args) > 3 {
+		goOn(os.Args, version)
+		os.Exit(0)
 	}
 	// descriptor 3 is where main waits to hear that all is ready
 	ready := os.NewFile(3, "ready")
@@ -48,7 +78,7 @@ func Main() {
 	err := json.Unmarshal([]byte(os.Args[2]), &cfg)
 	var s *supervisor
 	if err == nil {
-		s, err = open(cfg)
+		s, err = open(cfg, version)
 	}
 	if errors.Is(err, errAnother) { // main finds it
 		_ = ready.Close()
@@ -67,7 +97,8 @@ func Main() {
 // supervisor is the whole state.
 type supervisor struct {
 	cfg      protocol.Config
-	lock     *os.File
+	version  string
+	lock     int
 	socket   *net.UnixListener
 	tree     *cgroup.Tree
 	pool     *network.Pool
@@ -97,24 +128,60 @@ type supervisor struct {
 	asked      bool // somebody has connected
 	ending     bool
 	stop       chan struct{}
+	signals    chan os.Signal
 	janitor    janitor // work after a container's end
+
+	gate      gate
+	upgrading sync.Mutex // one at a time
+	sessions  sessions
 }
 
-func open(cfg protocol.Config) (*supervisor, error) {
+// begin is what comes first, however the supervisor was started.
+func begin(cfg protocol.Config, version string) (s *supervisor, err error) {
 	// one that shares its memory with children in containers must not be
 	// read through them
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	unix.Umask(0) // modes are what is asked for; each thread goes on with its own copy
 	raiseFiles()
-	s := &supervisor{cfg: cfg, containers: map[engine.ID]*container{}, stop: make(chan struct{})}
+	_ = os.WriteFile("/proc/self/comm", []byte("skerry"), 0) // not the descriptor that it was executed by
+	s = &supervisor{cfg: cfg, version: version, containers: map[engine.ID]*container{}, stop: make(chan struct{}), signals: make(chan os.Signal, 4)}
+	s.together.byName = map[string]*bound{}
+	s.boxes = sandboxes{byName: map[string]*sandbox{}, shared: map[engine.ID]*sandbox{}}
+	s.sessions.all = map[*session]bool{}
+	s.pool = network.NewPool(cfg.Name, engine.LocalAddresses)
+	s.disks = rootfs.NewDisks(protocol.DiskFolder(cfg.Data))
+	s.reaper = newReaper()
+	s.low, err = spawn.ReserveLow()
+	return s, err
+}
+
+// own opens what is this process's own, and not handed over.
+func (s *supervisor) own() (err error) {
+	if s.walls, err = findWalls(); err != nil {
+		return err
+	}
+	if s.pump, err = newPump(); err != nil {
+		return err
+	}
+	if s.ownPids, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	if s.ownNames, err = unix.Open("/proc/self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	s.init, err = openInit()
+	return err
+}
+
+func open(cfg protocol.Config, version string) (*supervisor, error) {
+	s, err := begin(cfg, version)
+	if err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{cfg.Data, s.logs(), s.uppers(), cfg.Run, s.runs()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("supervisor: %w", err)
 		}
-	}
-	var err error
-	if s.low, err = spawn.ReserveLow(); err != nil {
-		return nil, err
 	}
 	if s.lock, err = lock(cfg.Data); err != nil {
 		return nil, err
@@ -126,9 +193,6 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.tree, err = cgroup.Open(mounts, cfg.Name, cfg.Cgroups); err != nil {
 		return nil, err
 	}
-	s.together.byName = map[string]*bound{}
-	s.boxes = sandboxes{byName: map[string]*sandbox{}, shared: map[engine.ID]*sandbox{}}
-	s.pool = network.NewPool(cfg.Name, engine.LocalAddresses)
 	scratch := filepath.Join(cfg.Run, "room")
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
@@ -143,23 +207,9 @@ func open(cfg protocol.Config) (*supervisor, error) {
 	if s.roots, err = rootfs.NewRoots(templates, s.skeleton()); err != nil {
 		return nil, err
 	}
-	s.disks = rootfs.NewDisks(protocol.DiskFolder(cfg.Data))
-	if s.walls, err = findWalls(); err != nil {
+	if err := s.own(); err != nil {
 		return nil, err
 	}
-	if s.pump, err = newPump(); err != nil {
-		return nil, err
-	}
-	if s.ownPids, err = unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("supervisor: %w", err)
-	}
-	if s.ownNames, err = unix.Open("/proc/self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("supervisor: %w", err)
-	}
-	if s.init, err = openInit(); err != nil {
-		return nil, err
-	}
-	s.reaper = newReaper()
 	s.journal.start(uint64(time.Now().UnixNano()))
 	if err := s.recover(); err != nil {
 		return nil, err
@@ -198,24 +248,23 @@ var errAnother = errors.New("supervisor: another supervisor runs")
 // lock keeps a second supervisor off the data. One that is ending holds the lock
 // until it has given everything back, so it is waited for; one that answers, the
 // work of a main that was killed while it waited, is not.
-func lock(dir string) (*os.File, error) {
+func lock(dir string) (fd int, err error) {
 	path := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("supervisor: %w", err)
+	if fd, err = unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err != nil {
+		return -1, fmt.Errorf("supervisor: %s: %w", path, err)
 	}
 	for deadline := time.Now().Add(endTimeout); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return f, nil
+			return fd, nil
 		}
 		if err == unix.EWOULDBLOCK && answers(dir) {
-			_ = f.Close()
-			return nil, errAnother
+			unix.Close(fd)
+			return -1, errAnother
 		}
 		if err != unix.EWOULDBLOCK || time.Now().After(deadline) {
-			_ = f.Close()
-			return nil, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
+			unix.Close(fd)
+			return -1, fmt.Errorf("supervisor: %s: another supervisor runs: %w", path, err)
 		}
 	}
 }
@@ -260,8 +309,7 @@ func listen(dir string) (*net.UnixListener, error) {
 
 // serve accepts until the end: shutdown, SIGTERM, or nobody needs it any more.
 func (s *supervisor) serve() {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	go s.pump.run()
 	go s.reaper.run()
 	go func() {
@@ -270,7 +318,7 @@ func (s *supervisor) serve() {
 			if err != nil {
 				return
 			}
-			go s.serveConn(c)
+			go s.serveConn(protocol.NewConn(c), nil)
 		}
 	}()
 	idle := time.NewTicker(min(max(s.cfg.Linger/4, 10*time.Millisecond), 2*time.Second))
@@ -281,14 +329,16 @@ func (s *supervisor) serve() {
 		case <-s.stop:
 			s.end(true)
 			return
-		case sig := <-signals:
+		case sig := <-s.signals:
 			if sig == unix.SIGTERM {
 				s.end(false)
 				return
 			}
 		case <-idle.C:
+			s.gate.enter()
 			s.kept.drop(time.Now().Add(-keepFor))
 			s.trimBares(time.Now().Add(-bareLife))
+			s.gate.leave()
 			if s.abandoned() {
 				s.end(true)
 				return
@@ -349,11 +399,14 @@ const endTimeout = 30 * time.Second
 // end stops all containers and gives everything back. With forget their records
 // go too; else the next supervisor tells of them.
 func (s *supervisor) end(forget bool) {
+	s.mu.Lock()
+	s.ending = true // nothing is created any more, and no upgrade made
+	s.mu.Unlock()
+	s.gate.enter() // for good; one that is under way is waited for
 	_ = s.socket.Close()
 	_ = os.Remove(filepath.Join(s.cfg.Data, "socket"))
 	s.endBares()
 	s.mu.Lock()
-	s.ending = true // nothing is created any more
 	all := make([]*container, 0, len(s.containers))
 	for _, c := range s.containers {
 		all = append(all, c)
