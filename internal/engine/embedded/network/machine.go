@@ -185,16 +185,26 @@ func (m *machine) link(r *Router) (pair netip.Prefix, err error) {
 // maxDumps is how often a list is asked for that does not stand still.
 const maxDumps = 16
 
-// freePair finds two link-local addresses that the machine does not use.
-func freePair(seed uint32) (pair netip.Prefix, err error) {
-	var addrs []netlink.Addr
+// dump asks the kernel for a list, and again if that changed while it was told, as
+// it does on a busy machine. In the end it takes what it got.
+func dump[T any](list func() ([]T, error)) (all []T, err error) {
 	for range maxDumps {
-		// on a busy machine the list changes while the kernel tells it
-		if addrs, err = netlink.AddrList(nil, netlink.FAMILY_V4); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
 		}
 	}
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	return all, nil
+}
+
+// addresses lists the machine's addresses.
+func addresses() ([]netlink.Addr, error) {
+	return dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+}
+
+// freePair finds two link-local addresses that the machine does not use.
+func freePair(seed uint32) (pair netip.Prefix, err error) {
+	addrs, err := addresses()
+	if err != nil {
 		return pair, err
 	}
 	used := map[netip.Addr]bool{}
@@ -218,7 +228,7 @@ func freePair(seed uint32) (pair netip.Prefix, err error) {
 
 // sweep removes the interfaces and the table.
 func (m *machine) sweep() {
-	links, _ := netlink.LinkList()
+	links, _ := dump(netlink.LinkList)
 	for _, l := range links {
 		if name := l.Attrs().Name; name == m.name || strings.HasPrefix(name, m.name+"-") {
 			_ = netlink.LinkDel(l) // or it goes by itself at this moment

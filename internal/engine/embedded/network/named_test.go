@@ -157,7 +157,7 @@ func TestNamed(t *testing.T) {
 	}
 	// neither each other by the routers' own addresses, nor the machine
 	greet(t, nil, "tcp", "0.0.0.0:8099", "machine")
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := addresses()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +363,7 @@ func TestNetworkGone(t *testing.T) {
 
 func links(t testing.TB, p *Pool) (n int) {
 	t.Helper()
-	all, err := netlink.LinkList()
+	all, err := dump(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

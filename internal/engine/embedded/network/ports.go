@@ -108,7 +108,7 @@ func (b *Published) redirect() error {
 		}
 		places := []*net.IPNet{single(l.outer.at.Addr())}
 		if l.everywhere {
-			all, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+			all, err := addresses()
 			if err != nil {
 				return fmt.Errorf("network: redirect: %w", err)
 			}
